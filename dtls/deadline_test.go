@@ -1,0 +1,64 @@
+package dtls
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"coapbridge/internal/simnet"
+)
+
+// blocked is a PSKFunc whose look-up has no end of its own.
+func blocked(ctx context.Context, _ PSKQuery) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// H20 and S18: a look-up that hangs ends with the handshake's time, and its place is free again, in either role.
+func TestH20BlockedLookupEndsWithTheHandshake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &simnet.Net{}
+		server, addr := startOn(t, &Config{
+			Handler: newRecorder(true), PSK: blocked, Limits: Limits{HandshakeTimeout: 5 * time.Second},
+		}, n.Listen(serverAddr))
+		client, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(clientAddr))
+		go func() { _, _ = client.Dial(limited(t), addr, PeerID{Kind: KindPSK, ID: testIdentity}) }()
+		<-time.After(time.Second)
+		require.Equal(t, 1, server.Stats().HalfOpen)
+		<-time.After(5 * time.Second)
+		require.Zero(t, server.Stats().HalfOpen)
+		require.EqualValues(t, 1, server.Stats().Handshakes[OutcomeTimeout])
+	})
+	synctest.Test(t, func(t *testing.T) {
+		n := &simnet.Net{}
+		client, _ := startOn(t, &Config{
+			Handler: newRecorder(false), PSK: blocked, Limits: Limits{HandshakeTimeout: 5 * time.Second},
+		}, n.Listen(clientAddr))
+		begin := time.Now()
+		_, err := client.Dial(limited(t), netip.MustParseAddrPort(serverAddr), PeerID{Kind: KindPSK, ID: testIdentity})
+		var failed *HandshakeError
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, 5*time.Second, time.Since(begin))
+		require.Zero(t, client.Stats().HalfOpen)
+	})
+}
+
+// A step of the system's clock ends no session: idle times and stale handshakes are told by the time since the endpoint's
+// start, which has no date in it.
+func TestIdleTimeHasNoDate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h := b.server.newHandshake(b.serverSeen.conns[0].key, RoleClient)
+	b.answers(t)
+	for name, at := range map[string]int64{
+		"lastSeen": b.serverSeen.conns[0].lastSeen.Load(), "moved": h.moved.Load(),
+	} {
+		require.Positive(t, at, name)
+		require.Less(t, time.Duration(at), time.Hour, name)
+	}
+}

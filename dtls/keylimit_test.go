@@ -1,0 +1,93 @@
+package dtls
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sealedNoise returns a datagram full of records of epoch 1 that nobody sealed, each with a body of that many bytes.
+func sealedNoise(body, size int) []byte {
+	var datagram []byte
+	for i := 0; len(datagram)+recordHeader+body <= size; i++ {
+		datagram = append(datagram, typeApplicationData, 0xfe, 0xfd)
+		datagram = binary.BigEndian.AppendUint64(datagram, 1<<48|uint64(1<<40+i))
+		datagram = binary.BigEndian.AppendUint16(datagram, uint16(body))
+		datagram = append(datagram, make([]byte, body)...)
+	}
+	return datagram
+}
+
+// D07 and S24: what a spoofer pays, in datagrams, to use up the failed opens of a session. Records that are too short to
+// be sealed cost nothing, and one datagram buys few attempts, however many records it holds.
+func TestD07FailedOpensCostDatagrams(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		datagram []byte
+		opens    int // that one datagram costs the session
+		drop     Drop
+	}{
+		"records without nonce and tag": {sealedNoise(1, 1232), 0, DropMalformed},
+		"one byte less than both":       {sealedNoise(23, 1232), 0, DropMalformed},
+		"shortest records":              {sealedNoise(24, 1232), maxLiveRecords, DropTooLong},
+		"longer than a packet":          {sealedNoise(24, 4000), 0, DropTooLong},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			live := b.serverSeen.conns[0]
+			require.Equal(t, 24, live.overhead)
+			live.failures = 1000 // in place of 2^20
+			const datagrams = 200
+			for range datagrams {
+				b.server.receive(pathKey{b.server.socks[0], netip.MustParseAddrPort(clientAddr)}, netip.Addr{}, tt.datagram)
+				b.drained(t)
+			}
+			b.answers(t)
+			require.EqualValues(t, datagrams*tt.opens, live.unopened.Load())
+			require.NotZero(t, b.server.Stats().Dropped[tt.drop])
+		})
+	}
+}
+
+// D07: the limit is met at its number and not before, and ends the session.
+func TestD07FailedOpensEndTheKey(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	live := b.serverSeen.conns[0]
+	live.failures = 1000 // in place of 2^20
+	datagrams := 0
+	for ; live.open(); datagrams++ {
+		b.server.receive(pathKey{b.server.socks[0], netip.MustParseAddrPort(clientAddr)}, netip.Addr{}, sealedNoise(24, 1232))
+		b.drained(t)
+		require.Less(t, datagrams, 2000)
+	}
+	t.Logf("%d failed opens cost %d datagrams; %d would cost %d", live.failures, datagrams, maxFailedOpens,
+		maxFailedOpens/maxLiveRecords)
+	require.GreaterOrEqual(t, datagrams, int(live.failures)/maxLiveRecords)
+	b.serverSeen.wait(t, func() bool { return b.serverSeen.closed[live] == ReasonKeyLimit && len(b.serverSeen.closed) == 1 })
+}
+
+// D07 and S24: failed opens count while a handshake runs at the same address too, or whoever begins one would try for free.
+func TestD07FailedOpensCountBesideAHandshake(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	live := b.serverSeen.conns[0]
+	h := b.server.newHandshake(live.key, RoleClient)
+	h.cancel = func(error) {}
+	h.answered.Store(true) // the cookie came back
+	require.True(t, b.server.admit(h))
+	defer func() {
+		b.server.release(h)
+		b.server.running.Done()
+	}()
+	const forged = 50
+	for range forged {
+		b.attack(clientAddr, sealedNoise(24, recordHeader+24))
+	}
+	b.answers(t)
+	require.EqualValues(t, forged, live.unopened.Load())
+	require.EqualValues(t, forged, b.server.Stats().Dropped[DropNotAuthentic])
+}
