@@ -1,0 +1,79 @@
+package bridge
+
+import "time"
+
+// Limits bound what the bridge holds. A zero field takes its default.
+type Limits struct {
+	Workers   int // requests at the Service Layer at once; what a slow CSE may occupy
+	Queue     int // requests that wait for a worker; beyond it 5.03 at once
+	PerDevice int // requests in progress of one device; one loud device can't take all workers (S50)
+
+	MaxPayload     int           // bytes of a request's content where the device's entry says nothing
+	RequestTimeout time.Duration // for the CSE's answer where neither rqet nor the CSE's entry says less
+
+	ReplayLifetime time.Duration // how long a changing request is remembered where it names no rqet
+	// ReplayPerDevice and ReplayEntries are how many requests are remembered, of one credential and in all, at some 300 bytes
+	// each: what a credential may change a second is ReplayPerDevice / ReplayLifetime.
+	ReplayPerDevice, ReplayEntries int
+	// ReplayBytes and ReplayBytesTotal bound the answers that are kept for a repeat, of one credential and in all.
+	ReplayBytes, ReplayBytesTotal int
+}
+
+const (
+	defaultWorkers        = 64
+	defaultQueue          = 1024
+	defaultPerDevice      = 8
+	defaultMaxPayload     = 64 << 10
+	defaultRequestTimeout = 10 * time.Second
+
+	defaultReplayLifetime = 10 * time.Minute
+
+	defaultReplayPerDevice  = 16_384  // 27 changes a second for ten minutes
+	defaultReplayEntries    = 500_000 // 830 a second
+	defaultReplayBytes      = 256 << 10
+	defaultReplayBytesTotal = 64 << 20
+
+	// maxReplayWaiters is how many repeats of a request on its way wait for its answer: one a session that a device may
+	// have; beyond it a repeat is told to try later.
+	maxReplayWaiters = 4
+
+	// maxReplayLifetime bounds what a far rqet asks to be remembered for.
+	maxReplayLifetime = 24 * time.Hour
+
+	// busyRetry is the Max-Age of a 5.03: when a device may try again.
+	busyRetry = 5 * time.Second
+
+	// maxPlainSegments is how deep a plain device may nest its containers; each level costs one CREATE on first use.
+	maxPlainSegments = 8
+
+	// maxAttemptsPlain is how often a plain device's request goes to the CSE: once as it is, once after its AE and
+	// containers were made.
+	maxAttemptsPlain = 2
+
+	// auditEvery and auditBurst limit the log lines of refused requests; the counters see every one.
+	auditEvery = time.Second
+	auditBurst = 20
+)
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&l.Workers, defaultWorkers)
+	set(&l.Queue, defaultQueue)
+	set(&l.PerDevice, defaultPerDevice)
+	set(&l.MaxPayload, defaultMaxPayload)
+	set(&l.ReplayPerDevice, defaultReplayPerDevice)
+	set(&l.ReplayBytes, defaultReplayBytes)
+	set(&l.ReplayBytesTotal, defaultReplayBytesTotal)
+	set(&l.ReplayEntries, defaultReplayEntries)
+	if l.RequestTimeout <= 0 {
+		l.RequestTimeout = defaultRequestTimeout
+	}
+	if l.ReplayLifetime <= 0 {
+		l.ReplayLifetime = defaultReplayLifetime
+	}
+	return l
+}

@@ -1,0 +1,80 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"coapbridge/bridge/onem2m"
+	"coapbridge/dtls"
+)
+
+// The failures of a Service Layer, as Bridge answers them: 5.03 with Max-Age and RSC 5107, 5.04 and 4008, 5.02 and 5000.
+var (
+	ErrUnreachable = errors.New("bridge: Service Layer unreachable")
+	ErrTimeout     = errors.New("bridge: Service Layer did not answer in time")
+	ErrBadAnswer   = errors.New("bridge: Service Layer's answer can't be trusted")
+)
+
+// Upstream says which CSE a request goes to, and as which client.
+type Upstream struct {
+	CSE    string // name in the configuration; "" is the default CSE
+	Client string // name of the client identity; "" is the CSE's default one
+}
+
+// ServiceLayer carries a request primitive to a CSE and brings the response primitive back. A response of any RSC is a
+// nil error. Errors wrap ErrUnreachable (certainly not executed), ErrTimeout (may have been executed) or ErrBadAnswer.
+type ServiceLayer interface {
+	Do(ctx context.Context, up Upstream, r *onem2m.Request) (*onem2m.Response, error)
+}
+
+// Directory knows the devices. Implementations swap whole snapshots; a *Device is never changed after it was returned.
+type Directory interface {
+	// Device returns the entry of an authenticated peer; false when it has none, or no more.
+	Device(*dtls.Peer) (*Device, bool)
+	// Bind records that a CSE gave aei to the peer id (TS-0003, 8.2.1). It returns after the binding is on disk, and
+	// ErrBound when aei belongs to another peer of the same CSE.
+	Bind(id dtls.PeerID, cse, aei string) error
+	// Unbind removes the binding again, when the AE was deleted.
+	Unbind(id dtls.PeerID, cse, aei string) error
+	// BelongsToOther reports whether aei, at d's CSE, is another device's: the CSE gave it to that one's credential, that
+	// one's entry names it in full, or it is the DefaultAEID that that one's AE asks for. No wildcard of d covers it.
+	BelongsToOther(d *Device, aei string) bool
+}
+
+// ErrBound is returned by Directory.Bind for an AE-ID that is bound to another peer.
+var ErrBound = errors.New("bridge: AE-ID is bound to another credential")
+
+// Profile says how a device speaks.
+type Profile uint8
+
+// The profiles. ProfileAuto decides per request: oneM2M when it carries a oneM2M option, plain otherwise.
+const (
+	ProfileAuto Profile = iota
+	ProfileOneM2M
+	ProfilePlain
+)
+
+// Operations is a set of oneM2M operations; bit n stands for the operation of value n.
+type Operations uint8
+
+// Has reports whether op is in the set.
+func (o Operations) Has(op onem2m.Operation) bool { return o&(1<<op) != 0 }
+
+// Device is one entry of the devices file: a credential, and what it may do. A network entity is the same with Entity set.
+type Device struct {
+	ID            dtls.PeerID // of the session that was asked about
+	Name          string      // the operator's name for it, unique; resource name of a plain device's AE
+	Entity        bool        // a network entity: no AE of its own is made for it
+	Tenant        string
+	CSE           string // "" is the default CSE
+	Client        string // name of the client certificate for its requests; "" is the bridge's own
+	Profile       Profile
+	LegacyOptions bool       // speaks the option numbers from before TS-0008 V3.7.0
+	Originators   []string   // allowed From: AE-IDs, "*" and "?" wildcards; empty: only what is bound
+	Bound         []string   // AE-IDs that its CSE gave to this credential
+	Operations    Operations // allowed operations; 0 means all of them
+	Targets       []string   // allowed To prefixes, in the form of onem2m.Request.To; empty means all
+	MaxPayload    int        // bytes of one request's content; 0 means the configured default
+	AllowDelete   bool       // plain profile: DELETE of a container
+	AppID         string     // plain profile: App-ID (api) of the AE; "" means the default
+}
