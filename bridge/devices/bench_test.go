@@ -1,0 +1,90 @@
+package devices
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"coapbridge/dtls"
+)
+
+const many = 100_000
+
+func manyDevices() string {
+	var b strings.Builder
+	b.WriteString("version: 1\ndevices:\n")
+	for i := range many {
+		fmt.Fprintf(&b, "  - name: dev-%d\n    psk: {identity: dev-%d, up: \"hex:%032x\"}\n    originators: [\"Cdev-%d\"]\n", i, i, uint64(i+1)*0x9e3779b97f4a7c15, i)
+	}
+	return b.String()
+}
+
+func BenchmarkLookups(b *testing.B) {
+	s, file := open(b, manyDevices(), Options{})
+	peers := make([]*dtls.Peer, 1024)
+	for i := range peers {
+		peers[i] = &dtls.Peer{ID: psk(fmt.Sprintf("dev-%d", i*97))}
+	}
+	b.Run("Device", func(b *testing.B) {
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			i++
+			if _, ok := s.Device(peers[i%len(peers)]); !ok {
+				b.Fatal("not found")
+			}
+		}
+	})
+	// S5: known and unknown take the same time.
+	for name, format := range map[string]string{"PSKKnown": "dev-%d", "PSKUnknown": "vde-%d"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			queries := make([]dtls.PSKQuery, 1024)
+			for i := range queries {
+				queries[i] = dtls.PSKQuery{Peer: psk(fmt.Sprintf(format, i*97)), Role: dtls.RoleClient}
+			}
+			i := 0
+			for b.Loop() {
+				i++
+				_, _ = s.PSK(b.Context(), queries[i%len(queries)])
+			}
+		})
+	}
+	b.Run("ReloadOneChanged", func(b *testing.B) {
+		content := manyDevices()
+		i := 0
+		for b.Loop() {
+			i++
+			put(b, file, strings.Replace(content, "name: dev-500\n", fmt.Sprintf("name: new-%d\n", i), 1))
+			c, err := s.Reload()
+			require.NoError(b, err)
+			require.Len(b, c.Added, 1)
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	devicesFile, bindingsFile := folder(b, manyDevices())
+	for b.Loop() {
+		s, err := Open(devicesFile, bindingsFile, Options{})
+		require.NoError(b, err)
+		require.NoError(b, s.Close())
+	}
+}
+
+func BenchmarkBind(b *testing.B) {
+	s, _ := open(b, sample, Options{})
+	b.SetParallelism(64)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := s.Bind(psk("kitchen-1"), "", "C1"); err != nil {
+				b.Error(err)
+			}
+			if err := s.Unbind(psk("kitchen-1"), "", "C1"); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
