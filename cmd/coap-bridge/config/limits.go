@@ -1,0 +1,93 @@
+package config
+
+import (
+	"time"
+
+	"coapbridge/bridge"
+	"coapbridge/coap"
+	"coapbridge/dtls"
+)
+
+// Limits are the limits that an operator may set; a zero value is the default, which stands in the help.
+type Limits struct {
+	// Sessions (package dtls).
+	Sessions          int           `yaml:"sessions" help:"live sessions in all (10000)"`
+	SessionsPerPeer   int           `yaml:"sessionsPerPeer" help:"live sessions of one credential; the oldest gives way (4)"`
+	HalfOpen          int           `yaml:"halfOpen" help:"handshakes in progress (2048)"`
+	HalfOpenPerPrefix int           `yaml:"halfOpenPerPrefix" help:"of those, from one IPv4 /24 or IPv6 /56 (512)"`
+	HandshakeTimeout  time.Duration `yaml:"handshakeTimeout" help:"for a whole handshake (30s)"`
+	IdleTimeout       time.Duration `yaml:"idleTimeout" help:"a session without a record from the device ends (2h)"`
+	MTU               int           `yaml:"mtu" help:"bytes of an IP packet, headers included (1280)"`
+
+	// Exchanges (package coap).
+	MaxBody          int           `yaml:"maxBody" help:"bytes of a body put together from blocks (65536)"`
+	AckDelay         time.Duration `yaml:"ackDelay" help:"until a request gets an empty acknowledgement (1s)"`
+	Exchanges        int           `yaml:"exchanges" help:"unanswered requests of one device (64)"`
+	Bodies           int           `yaml:"bodies" help:"bodies that one device may have begun (4)"`
+	BodyBytesTotal   int           `yaml:"bodyBytesTotal" help:"bytes of all bodies that were begun (67108864)"`
+	RecordBytes      int           `yaml:"recordBytes" help:"bytes of one device's remembered messages (2097152)"`
+	RecordBytesTotal int           `yaml:"recordBytesTotal" help:"bytes of all remembered messages (268435456)"`
+	KeptBytes        int           `yaml:"keptBytes" help:"bytes of one device's answers that wait to be fetched (262144)"`
+	KeptBytesTotal   int           `yaml:"keptBytesTotal" help:"bytes of all such answers (67108864)"`
+	DownlinkQueue    int           `yaml:"downlinkQueue" help:"requests that wait for one device (64)"`
+	RetryAfter       time.Duration `yaml:"retryAfter" help:"when a device that got 5.03 may try again (5s)"`
+
+	// Requests (package bridge).
+	Workers          int           `yaml:"workers" help:"requests at the CSEs at once (64)"`
+	Queue            int           `yaml:"queue" help:"requests that wait for a worker (1024)"`
+	PerDevice        int           `yaml:"perDevice" help:"requests in progress of one device (8)"`
+	MaxPayload       int           `yaml:"maxPayload" help:"bytes of a request's content (65536)"`
+	RequestTimeout   time.Duration `yaml:"requestTimeout" help:"for a CSE's answer, where nothing says less (10s)"`
+	ReplayLifetime   time.Duration `yaml:"replayLifetime" help:"how long a changing request is remembered (10m)"`
+	ReplayPerDevice  int           `yaml:"replayPerDevice" help:"remembered requests of one credential (16384)"`
+	ReplayEntries    int           `yaml:"replayEntries" help:"remembered requests in all, 300 bytes each (500000)"`
+	ReplayBytes      int           `yaml:"replayBytes" help:"bytes of one credential's answers kept for a repeat (262144)"`
+	ReplayBytesTotal int           `yaml:"replayBytesTotal" help:"bytes of all answers kept for a repeat (67108864)"`
+}
+
+// DTLS returns the limits of package dtls.
+func (l Limits) DTLS() dtls.Limits {
+	return dtls.Limits{
+		Sessions: l.Sessions, SessionsPerPeer: l.SessionsPerPeer, HalfOpen: l.HalfOpen, HalfOpenPerPrefix: l.HalfOpenPerPrefix,
+		HandshakeTimeout: l.HandshakeTimeout, IdleTimeout: l.IdleTimeout, MTU: l.MTU,
+	}
+}
+
+// CoAP returns the limits of package coap.
+func (l Limits) CoAP() coap.Limits {
+	return coap.Limits{
+		MaxBody: l.MaxBody, AckDelay: l.AckDelay, MaxExchanges: l.Exchanges, MaxBodies: l.Bodies,
+		MaxBodyBytesTotal: l.BodyBytesTotal, MaxRecordBytes: l.RecordBytes, MaxRecordBytesTotal: l.RecordBytesTotal,
+		MaxKeptBytes: l.KeptBytes, MaxKeptBytesTotal: l.KeptBytesTotal, MaxQueue: l.DownlinkQueue, RetryAfter: l.RetryAfter,
+	}
+}
+
+// Bridge returns the limits of package bridge.
+func (l Limits) Bridge() bridge.Limits {
+	return bridge.Limits{
+		Workers: l.Workers, Queue: l.Queue, PerDevice: l.PerDevice, MaxPayload: l.MaxPayload, RequestTimeout: l.RequestTimeout,
+		ReplayLifetime: l.ReplayLifetime, ReplayPerDevice: l.ReplayPerDevice, ReplayEntries: l.ReplayEntries,
+		ReplayBytes: l.ReplayBytes, ReplayBytesTotal: l.ReplayBytesTotal,
+	}
+}
+
+// The defaults and bounds of this package.
+const (
+	defaultListen   = "[::]:5684" // RFC 7252, Section 12.8: coaps
+	defaultDevices  = "devices.yaml"
+	defaultBindings = "bindings.jsonl"
+	defaultSocket   = "admin.sock"
+	defaultLogKey   = "log.key"
+	defaultGrace    = 20 * time.Second
+	defaultTimeout  = 10 * time.Second
+	defaultAnswer   = 1 << 20
+
+	maxConfig  = 1 << 20 // bytes of a configuration
+	maxPEM     = 1 << 20 // bytes of a certificate or CA file
+	maxLimit   = 1 << 30 // no limit is that large: a slip of the pen
+	minToken   = 16      // bytes of the admin token
+	minMTU     = 576     // what package dtls can work with
+	maxMTU     = 1500
+	maxAckWait = 1900 * time.Millisecond
+	soon       = 30 * 24 * time.Hour // a certificate that ends within it is warned of
+)
