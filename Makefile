@@ -1,0 +1,117 @@
+# Everything that a person or a machine does with this repository. "make run" and "make test" need Go and nothing else:
+# what is missing of Debian's packages they install.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Pinned: a tool of another version finds other faults.
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTESTSUM   := go run gotest.tools/gotestsum@v1.13.0 --format pkgname
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# Where what is installed for tests stands, outside of the repository.
+CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coap-bridge
+ACME_VENV ?= $(CACHE)/acme-2026.5.3
+
+# How long each fuzz target runs; how long the soak tests do; which benchmarks run.
+FUZZTIME ?= 5s
+SOAK     ?= 10m
+BENCH    ?= .
+
+# A release is named by its tag; its date is its commit's, so that a build can be repeated bit by bit.
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
+BUILD_DATE := $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS    := -s -w -X main.buildVersion=$(VERSION) -X main.buildDate=$(BUILD_DATE)
+
+# $(call apt,packages): installs Debian packages, as root or with sudo.
+define apt
+echo "installing: $(1)"; \
+command -v apt-get >/dev/null || { echo "apt-get is missing: install what corresponds to $(1) by hand" >&2; exit 1; }; \
+sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+$$sudo apt-get update -qq; \
+$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) </dev/null
+endef
+
+# $(call need,command ...,packages): installs the packages when one of the commands is missing, and fails when it still is.
+define need
+missing=; for c in $(1); do command -v $$c >/dev/null || missing=1; done; \
+if [ -n "$$missing" ]; then $(call apt,$(2)); fi; \
+for c in $(1); do command -v $$c >/dev/null || { echo "$$c is missing, and $(2) did not bring it" >&2; exit 1; }; done
+endef
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: build
+build: ## build bin/coap-bridge, static
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## build and start a demonstration that needs no set-up
+	@( $(call need,coap-client-openssl coap-client-gnutls,libcoap3-bin) ) || echo "going on without coap-client" >&2
+	@exec bin/coap-bridge demo
+
+.PHONY: test
+test: test-tools lint ## vet, staticcheck and all tests under the race detector
+	$(GOTESTSUM) -- -race -shuffle=on -timeout 5m ./...
+
+.PHONY: test-tools
+test-tools:
+	@$(call need,git,git)
+	@$(call need,cc,build-essential)
+	@$(call need,coap-client-openssl coap-client-gnutls coap-server-openssl,libcoap3-bin)
+	@$(call need,openssl,openssl)
+	@$(call need,gnutls-cli,gnutls-bin)
+
+.PHONY: lint
+lint: ## go vet and staticcheck, the files behind build tags included
+	go vet -tags interop,soak ./...
+	$(STATICCHECK) -tags interop,soak ./...
+
+# go test runs one fuzz target at a time. What it finds is kept in the package's testdata/fuzz, and is a test from then on. The end is an
+# interrupt, not -fuzztime: at that deadline the fuzzer sometimes reports its own timer as a failure (golang/go#75804).
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@mkdir -p bin "$(CACHE)/fuzz"; bin="$$PWD/bin/fuzz.test"; \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		go test -c -fuzz . -o "$$bin" $$dir; \
+		for target in $$(cd $$dir && "$$bin" -test.list '^Fuzz'); do \
+			echo "== $$dir $$target"; \
+			( cd $$dir && timeout --preserve-status --kill-after=30s --signal=INT $(FUZZTIME) \
+				"$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzzcachedir "$(CACHE)/fuzz/$$dir" ); \
+		done; \
+	done; rm -f "$$bin"
+
+.PHONY: interop
+interop: test-tools interop-tools $(ACME_VENV)/complete ## tests against other people's software
+	ACME_VENV="$(ACME_VENV)" $(GOTESTSUM) -- -race -shuffle=on -timeout 10m -tags interop -run '^TestInterop' ./...
+
+.PHONY: interop-tools
+interop-tools:
+	@$(call need,haproxy,haproxy)
+	@$(call need,python3,python3)
+	@python3 -m ensurepip --version >/dev/null 2>&1 || { $(call apt,python3-venv); }
+
+$(ACME_VENV)/complete: internal/acme/requirements.txt | interop-tools
+	@mkdir -p "$(CACHE)"
+	python3 -m venv "$(ACME_VENV)"
+	"$(ACME_VENV)/bin/pip" install --quiet --disable-pip-version-check -r internal/acme/requirements.txt
+	@touch "$@"
+
+.PHONY: bench
+bench: ## benchmarks, with allocations
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: soak
+soak: test-tools ## long runs under load; SOAK says how long
+	SOAK="$(SOAK)" go test -race -timeout 0 -tags soak -run '^TestSoak' -v ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities that the code can reach; asks the Go vulnerability database
+	$(GOVULNCHECK) ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
