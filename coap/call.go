@@ -16,7 +16,8 @@ type call struct {
 	token     uint64
 	mid       uint16
 	non       bool
-	turn      bool // its transfer holds one of NSTART turns
+	turn      bool    // its transfer holds one of NSTART turns
+	challenge [8]byte // of the trial under which its token was made; zero: none
 	result    chan result
 	transport *transmission // nil when the request is Non-confirmable
 }
@@ -76,12 +77,16 @@ func (p *Peer) roundTrip(ctx context.Context, m *Message, token uint64, hasTurn 
 // begin registers a call.
 func (p *Peer) begin(m *Message, token uint64) (*call, []byte, error) {
 	now := time.Now()
+	var challenge [8]byte
+	if !p.profile.OneToken { // else the token may be older than the trial
+		challenge, _ = p.challenge()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, nil, ErrClosed
 	}
-	c := &call{peer: p, token: token, non: m.Type == NonConfirmable, turn: true, result: make(chan result, 1)}
+	c := &call{peer: p, token: token, non: m.Type == NonConfirmable, turn: true, challenge: challenge, result: make(chan result, 1)}
 	mid, ok := p.messageIDLocked(now)
 	if !ok {
 		return nil, nil, ErrMessageIDs
@@ -263,8 +268,12 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 		}
 	}
 	delivered := m.clone(false)
+	challenge := c.challenge
 	p.completeLocked(c, result{message: &delivered})
 	p.mu.Unlock()
+	if mover, ok := p.conn.(Mover); ok && challenge != [8]byte{} { // S28: a fresh token came back
+		mover.Prove(challenge)
+	}
 	if m.Type == Confirmable {
 		p.sendEmpty(Acknowledgement, m.MessageID) // RFC 7252, Section 5.2.2
 	}

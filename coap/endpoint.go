@@ -35,6 +35,17 @@ type Conn interface {
 	MaxPlaintext() int
 }
 
+// Mover is a Conn whose peer may go on at another address. A new address is on trial until something shows that the peer gets
+// what is sent there (S28). While it is, answers carry an Echo option (RFC 9175, Section 2.3), which a client that knows it
+// repeats in its next request and any other ignores; and a response to a request of ours shows it as well.
+type Mover interface {
+	// Challenge returns 8 unpredictable bytes that belong to this trial; false: there is none.
+	Challenge() (c [8]byte, ok bool)
+	// Prove ends the trial to which the challenge belongs: the peer got what was sent to its new address after Challenge
+	// returned it.
+	Prove(c [8]byte)
+}
+
 // Handler takes the requests of peers.
 type Handler interface {
 	// ServeCoAP is called on the goroutine that called Receive and must not block. The request is whole: blocks are joined,
@@ -65,7 +76,7 @@ type Endpoint struct {
 	sched     scheduler
 	count     counters
 	scratches sync.Pool // of *scratch
-	standard  *profile  // of the zero Profile
+	profiles  profiles
 	start     time.Time
 
 	draining atomic.Bool
@@ -81,15 +92,14 @@ type Endpoint struct {
 // New returns an Endpoint. Timers fire only while Serve runs.
 func New(c *Config) *Endpoint {
 	e := &Endpoint{
-		config:   *c,
-		seed:     maphash.MakeSeed(),
-		tagSeed:  maphash.MakeSeed(),
-		drained:  make(chan struct{}, 1),
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
-		sched:    scheduler{wake: make(chan struct{}, 1)},
-		standard: Profile{}.resolve(),
-		start:    time.Now(),
+		config:  *c,
+		seed:    maphash.MakeSeed(),
+		tagSeed: maphash.MakeSeed(),
+		drained: make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		sched:   scheduler{wake: make(chan struct{}, 1)},
+		start:   time.Now(),
 	}
 	e.config.Limits = c.Limits.withDefaults()
 	e.scratches.New = func() any { return new(scratch) }
@@ -149,10 +159,7 @@ func (e *Endpoint) exchangesDone(n int) {
 
 // NewPeer returns a peer that is reached through c.
 func (e *Endpoint) NewPeer(c Conn, prof Profile) *Peer {
-	p := &Peer{endpoint: e, conn: c, profile: e.standard}
-	if prof != (Profile{}) {
-		p.profile = prof.resolve()
-	}
+	p := &Peer{endpoint: e, conn: c, profile: e.profiles.of(prof)}
 	var random [2]byte
 	rand.Read(random[:])                           // never fails
 	p.nextMID = binary.BigEndian.Uint16(random[:]) // RFC 7252, Section 4.4: random initial value; S12

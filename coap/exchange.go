@@ -104,6 +104,11 @@ func (x *Exchange) Respond(m *Message) error {
 	}
 	p := x.peer
 	size := p.conn.MaxPlaintext()
+	if challenge, ok := p.challenge(); ok {
+		challenged := *m
+		challenged.Options = append(make(Options, 0, len(m.Options)+4), m.Options...).Remove(Echo).Add(Echo, challenge[:])
+		m = &challenged
+	}
 	p.mu.Lock()
 	if x.responded {
 		p.mu.Unlock()

@@ -54,6 +54,7 @@ const (
 	defaultRetryAfter     = 5 * time.Second
 	firstBodyAllocation   = 4 << 10          // what a body's first block allocates at most, whatever Size1 says (C05)
 	keptLifetime          = 93 * time.Second // MAX_TRANSMIT_WAIT, RFC 7252, Section 4.8.2: no repetition comes later
+	maxProfiles           = 1024             // resolved Profiles that are remembered
 	midBlocks             = 64               // Message IDs are aged in this many blocks of 1,024
 	maxSweepInterval      = time.Second      // expired state is dropped at most this late and this often
 	maxTransferRestarts   = 1                // of one Do, after 4.08 or another ETag

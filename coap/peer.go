@@ -47,6 +47,26 @@ func (p Profile) resolve() *profile {
 	return r
 }
 
+// profiles remembers resolved Profiles, of which there are few however many peers there are.
+type profiles struct {
+	mu    sync.Mutex // guards the following field
+	known map[Profile]*profile
+}
+
+func (s *profiles) of(p Profile) *profile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.known[p]
+	if r == nil {
+		r = p.resolve()
+		if s.known == nil || len(s.known) >= maxProfiles {
+			s.known = map[Profile]*profile{}
+		}
+		s.known[p] = r
+	}
+	return r
+}
+
 // Peer is one peer of an Endpoint. It is data; while it is idle it costs the struct alone.
 type Peer struct {
 	endpoint *Endpoint

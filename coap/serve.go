@@ -15,6 +15,7 @@ func (e *Endpoint) receiveRequest(p *Peer, m *Message, raw []byte) {
 		}
 		return
 	}
+	p.takeEcho(m)
 	hash := maphash.Bytes(e.seed, raw)
 	size := p.conn.MaxPlaintext()
 	now := time.Now()

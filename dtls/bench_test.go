@@ -2,10 +2,12 @@ package dtls
 
 import (
 	"context"
-	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"coapbridge/dtls/handshake"
 )
 
 // echoes is a Handler that says when a record came.
@@ -63,9 +65,9 @@ func BenchmarkEcho(b *testing.B) {
 func BenchmarkFilter(b *testing.B) {
 	bench := newBench(b)
 	record := epoch0()["application data"]
-	sock, from := bench.server.socks[0], bench.serverSeen.conns[0].RemoteAddr()
+	g, p, now := &greeter{cookies: handshake.NewCookies()}, &packet{from: bench.serverSeen.conns[0].path(), data: record}, time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		bench.server.receive(pathKey{sock, from}, netip.Addr{}, record)
+		bench.server.receive(g, p, now)
 	}
 }

@@ -1,10 +1,14 @@
 package dtls
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"strings"
 )
@@ -102,4 +106,21 @@ func isPrintable(b []byte) bool {
 		}
 	}
 	return len(b) > 0
+}
+
+// check refuses a certificate that no suite of ours can use.
+func (c Certificate) check() error {
+	if len(c.Chain) == 0 || c.Key == nil {
+		return errors.New("dtls: the certificate has no chain or no key")
+	}
+	if !ecdsaKey(c.Key.Public()) {
+		return errors.New("dtls: the certificate's key is not ECDSA on P-256 or P-384")
+	}
+	return nil
+}
+
+// ecdsaKey reports whether a public key is ECDSA on P-256 or P-384.
+func ecdsaKey(key crypto.PublicKey) bool {
+	k, ok := key.(*ecdsa.PublicKey)
+	return ok && (k.Curve == elliptic.P256() || k.Curve == elliptic.P384())
 }

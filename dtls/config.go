@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,10 +19,12 @@ type Config struct {
 	// block: nothing ends it. Nil: no certificate suites.
 	Certificate func(serverName string) (Certificate, error)
 
-	// Verify decides whether a peer's certificate is trusted in its role. Possession of the key is proved by then. A
-	// *CertificateError gives the reason for the counters; any other error counts as OutcomeCertificateRefused. It
-	// must not block: nothing ends it. Nil: every certificate is refused. Trust.Verify is the chain part of it.
-	Verify func(PeerChain) error
+	// Verify decides whether a peer's certificate is trusted in its role; possession of the key is proved before anything is
+	// delivered. It returns the trust anchor, for Peer.Anchor; nil where that is of no interest. A *CertificateError gives
+	// the reason for the counters; any other error counts as OutcomeCertificateRefused. What it accepted is remembered until
+	// the shortest validity in the chain ends, or until CloseWhere is called. It must not block: nothing ends it. Nil: every
+	// certificate is refused. Trust.Verify is the chain part of it.
+	Verify func(PeerChain) (*x509.Certificate, error)
 
 	// Policy returns what one peer is allowed beyond the default. Nil: the default for all.
 	Policy func(PeerID) Policy
@@ -34,6 +37,10 @@ type Config struct {
 
 	// Pseudonym names a peer in the log. Nil: it stays unnamed.
 	Pseudonym func(PeerID) string
+
+	// OfferConnectionID makes the sessions that we dial carry a Connection ID of the peer's (RFC 9146), if it has them, so that
+	// they survive a change of our own address. Peers that dial us get one of ours whenever they offer the extension.
+	OfferConnectionID bool
 
 	// ClockOK says whether the system's clock can be trusted. While it says false, handshakes with certificates are not
 	// begun (the client's repeats wait for it) and PSK works. Nil: always.
@@ -60,8 +67,8 @@ func (c *Config) check() (*Config, error) {
 		conf.Policy = func(PeerID) Policy { return Policy{} }
 	}
 	if conf.Verify == nil {
-		conf.Verify = func(PeerChain) error {
-			return &CertificateError{Outcome: OutcomeCertificateUntrusted, Err: errors.New("Config.Verify is not set")}
+		conf.Verify = func(PeerChain) (*x509.Certificate, error) {
+			return nil, &CertificateError{Outcome: OutcomeCertificateUntrusted, Err: errors.New("Config.Verify is not set")}
 		}
 	}
 	var faults []error
@@ -75,8 +82,8 @@ func (c *Config) check() (*Config, error) {
 	if l.MTU < minMTU || l.MTU > maxMTU {
 		faults = append(faults, fmt.Errorf("dtls: Limits.MTU is %d, it must be from %d to %d", l.MTU, minMTU, maxMTU))
 	}
-	if min(l.Sessions, l.SessionsPerPeer, l.HalfOpen, l.HalfOpenPerPrefix) < 0 ||
-		min(l.HandshakeTimeout, l.IdleTimeout) < 0 {
+	if min(l.Sessions, l.SessionsPerPeer, l.HalfOpen, l.HalfOpenPerPrefix, l.HandshakesPerPrefix) < 0 ||
+		min(l.HandshakeTimeout, l.IdleTimeout, l.FlightTimeout) < 0 {
 		faults = append(faults, errors.New("dtls: a limit is negative"))
 	}
 	return &conf, errors.Join(faults...)

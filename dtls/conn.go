@@ -1,151 +1,264 @@
 package dtls
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	pion "github.com/pion/dtls/v3"
-	messages12 "github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"coapbridge/dtls/handshake"
+	"coapbridge/dtls/record"
 )
 
 // Errors of Conn.Send.
 var (
 	ErrClosed  = errors.New("dtls: closed")
 	ErrTooLong = errors.New("dtls: plaintext does not fit into one datagram")
+	// ErrUnproven is a record that is held back because the peer's new address is not proven yet and had its share (S28).
+	ErrUnproven = errors.New("dtls: the peer's new address is not proven yet")
 )
 
 // Conn is one session with an authenticated peer. Its methods may be called from any goroutine.
 type Conn struct {
 	ep       *Endpoint
-	key      pathKey
-	pipe     *pipe
-	pion     *pion.Conn
 	peer     *Peer
-	random   [messages12.RandomLength]byte // of the peer's ClientHello
-	room     int                           // MaxPlaintext
-	overhead int                           // of the suite, in bytes: no sealed record is shorter
-	repeats  int                           // sealed handshake records that were let through; the socket's goroutine alone
-	failures uint64                        // failed opens after which the key is given up
-	idle     time.Duration
-	owner    atomic.Value  // ownerBox
-	ready    chan struct{} // closed when HandleConn returned
-	lastSeen atomic.Int64  // when the last authentic record came, as Endpoint.elapsed
-	reason   atomic.Int32  // 0 while open, then Reason + 1
-	alerted  atomic.Bool   // pion sent an alert of its own accord: the answer to close_notify
-	sealed   atomic.Uint64
-	unopened atomic.Uint64
+	older    *Conn       // of the same peer; guarded by Endpoint.mu
+	timer    links[Conn] // guarded by Endpoint.clock
+	calls    sync.Mutex  // held while the handler is called, so that calls don't overlap
+	busy     atomic.Pointer[ciphers]
+	state    atomic.Int32  // 0 while open, then Reason + 1
+	lastSeen atomic.Uint32 // when the last authentic record came, in seconds of Endpoint.elapsed
+	idle     uint32        // seconds
+
+	mu          sync.Mutex // guards the following fields
+	owner       any
+	read, write record.Key
+	window      record.Window
+	sequence    uint64 // of our next record
+	unopened    uint32
+	at          pathKey
+	local       localAddr
+	sock        *socket
+	remoteCID   string // goes into our records; "": none
+	localCID    uint64 // is in theirs, where hasCID
+	hasCID      bool
+	wiped       bool
+	trial       *trial
+	last        *lastFlight
 }
 
-// ownerBox lets atomic.Value hold any type, nil included.
-type ownerBox struct{ v any }
+// ciphers are a session's expanded keys. Conn.mu guards their use.
+type ciphers struct{ open, seal *record.Cipher }
 
-// errNotAsked is a server that took us without proof of who we are.
-var errNotAsked = errors.New("the server did not ask for our certificate")
+// lastFlight is what a server needs to answer a client that repeats its last flight (RFC 6347, Section 4.2.4).
+type lastFlight struct {
+	hello    [32]byte // the random of the hello that began it
+	finished []byte
+	clear    uint64 // our next record number of epoch 0
+	until    time.Duration
+	repeats  int
+}
 
 // newConn makes the session of a completed handshake.
-func (ep *Endpoint) newConn(h *handshake, conn *pion.Conn) (*Conn, error) {
-	state, ok := conn.ConnectionState()
-	if !ok {
-		return nil, errors.New("no connection state")
-	}
-	s, ok := suiteByID(state.CipherSuiteID)
-	if !ok {
-		return nil, fmt.Errorf("suite %v is not one of ours", state.CipherSuiteID)
-	}
-	c, err := ep.describe(h, conn, s)
-	if err != nil {
-		return nil, err
-	}
-	if p := ep.conf.Policy(c.peer.ID); p.IdleTimeout > 0 {
-		c.idle = p.IdleTimeout
-	}
-	return c, nil
-}
-
-// describe makes the session with what its handshake found out.
-func (ep *Endpoint) describe(h *handshake, conn *pion.Conn, s suite) (*Conn, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.role == RoleServer && !s.psk && !h.presented {
-		return nil, errNotAsked // authentication is mutual (R1)
-	}
-	now := time.Now()
+func (ep *Endpoint) newConn(n *negotiation, r *handshake.Result) *Conn {
 	peer := &Peer{
-		ID: h.peer, Role: h.role, ServerName: h.hello.serverName, Names: h.names,
-		CipherSuite: pion.CipherSuiteName(s.id), Since: now,
+		ID: n.peer, Role: n.role, ServerName: r.ServerName, CipherSuite: r.Suite.Name, Since: time.Now(),
 	}
-	if h.dial != nil {
-		peer.ServerName = h.dial.key.serverName
+	if n.dial != nil && n.dial.key.serverName != "" {
+		peer.ServerName = n.dial.key.serverName
 	}
-	if h.chain != nil {
-		peer.NotAfter, peer.Chain = h.chain.Leaf.NotAfter, h.chain
+	if n.chain != nil {
+		peer.Names, peer.NotAfter, peer.Anchor = n.chain.names, n.chain.parsed.Leaf.NotAfter, n.chain.anchor
 	}
+	idle := ep.conf.Limits.IdleTimeout
+	if p := ep.conf.Policy(peer.ID); p.IdleTimeout > 0 {
+		idle = p.IdleTimeout
+	}
+	now := ep.elapsed()
 	c := &Conn{
-		ep: ep, ready: make(chan struct{}), key: h.key, pipe: h.pipe, pion: conn, peer: peer, random: h.hello.random,
-		room: ep.conf.Limits.payload() - recordHeader - s.overhead, overhead: s.overhead,
-		failures: maxFailedOpens, idle: ep.conf.Limits.IdleTimeout,
+		ep: ep, peer: peer, read: r.Read, write: r.Write, window: r.Window, sequence: r.NextSeq,
+		idle: max(seconds(idle), 1), at: n.at, local: n.local, sock: ep.socks[n.at.sock],
+		remoteCID: string(r.RemoteCID), hasCID: len(r.LocalCID) == cidLength,
 	}
-	c.lastSeen.Store(int64(ep.elapsed()))
-	return c, nil
+	c.lastSeen.Store(seconds(now))
+	if c.hasCID {
+		c.localCID = binary.BigEndian.Uint64(r.LocalCID)
+	}
+	if r.LastFinished != nil {
+		c.last = &lastFlight{hello: n.hello, finished: r.LastFinished, clear: r.ClearSeq, until: now + finishedLifetime}
+	}
+	return c
 }
 
-// serve calls the handler for everything that comes, until the session ends.
-func (c *Conn) serve(d *dialing) {
-	c.ep.conf.Handler.HandleConn(c)
-	close(c.ready)
-	if d != nil {
-		c.ep.forget(d) // from here on the session itself is found
-		d.conn = c
-		close(d.done)
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+func (c *Conn) wheel() *links[Conn] { return &c.timer }
+
+func (c *Conn) isOpen() bool { return c.state.Load() == 0 }
+
+// expanded returns the session's ciphers, expanded when they are not.
+func (c *Conn) expandedLocked() *ciphers {
+	k := c.busy.Load()
+	if k == nil {
+		k = &ciphers{open: record.NewCipher(&c.read), seal: record.NewCipher(&c.write)}
+		c.busy.Store(k)
+		c.ep.keepBusy(c)
 	}
-	buf := make([]byte, maxPlaintext)
-	for {
-		n, err := c.pion.Read(buf)
-		if err == nil {
-			c.lastSeen.Store(int64(c.ep.elapsed()))
-			c.ep.count.in.Add(1)
-			if c.open() { // nothing is delivered after Close
-				c.ep.conf.Handler.HandleRecord(c, buf[:n])
-			}
-			continue
-		}
-		if c.pipe.isClosed() || !c.open() {
-			break
-		}
-		// A warning alert, or an authentic record that can't be read: the session goes on.
-	}
-	reason := ReasonPeerAlert
-	if c.alerted.Load() {
-		reason = ReasonPeerClosed
-	}
-	c.Close(reason) // unless it was closed with another reason
-	_ = c.pion.Close()
-	c.ep.remove(c)
-	c.ep.conf.Handler.HandleClosed(c, Reason(c.reason.Load()-1))
+	return k
 }
 
-func (c *Conn) open() bool { return c.reason.Load() == 0 }
+// receive opens one record of epoch 1 that came for the session, and delivers what it holds. It reports whether it was
+// authentic. Only the goroutine that read the datagram calls it.
+func (c *Conn) receive(r record.Record, p *packet, now time.Duration) bool {
+	ep := c.ep
+	overhead := c.read.AEAD.Overhead()
+	if len(r.Payload) < overhead || len(r.Payload) > maxPlaintext+overhead {
+		ep.count.drop(DropMalformed)
+		return false
+	}
+	c.mu.Lock()
+	switch {
+	case c.wiped:
+		c.mu.Unlock()
+		ep.count.drop(DropNoSession)
+		return false
+	case c.hasCID != (r.Type == record.TypeCID): // RFC 9146, Section 3: every record carries it, once it is negotiated
+		c.mu.Unlock()
+		ep.count.drop(DropUnexpected)
+		return false
+	}
+	switch c.window.Check(r.Seq) {
+	case record.Replayed:
+		c.mu.Unlock()
+		ep.count.drop(DropReplay)
+		return false
+	case record.TooOld:
+		c.mu.Unlock()
+		ep.count.drop(DropTooOld)
+		return false
+	}
+	typ, plaintext, ok := c.expandedLocked().open.Open(r)
+	if !ok {
+		c.unopened++
+		spent := uint64(c.unopened) > c.read.AEAD.MaxFailedOpens()
+		c.mu.Unlock()
+		ep.count.drop(DropNotAuthentic)
+		if spent {
+			c.Close(ReasonKeyLimit) // S24
+		}
+		return false
+	}
+	newest := c.window.Mark(r.Seq) // S23: only now
+	c.lastSeen.Store(seconds(now))
+	if c.hasCID {
+		c.followLocked(p, newest, len(r.Raw), now)
+	}
+	var again []byte
+	switch typ {
+	case record.TypeApplicationData:
+		c.last = nil // the client has our last flight
+	case record.TypeHandshake:
+		again = c.repeatLocked(plaintext, now)
+	}
+	c.mu.Unlock()
+	c.handle(typ, plaintext, again)
+	return true
+}
 
-// Send seals b as one record and writes it. It copies b. Errors: ErrClosed, ErrTooLong, and the socket's.
+// handle acts on an authentic record.
+func (c *Conn) handle(typ record.Type, plaintext, again []byte) {
+	switch typ {
+	case record.TypeApplicationData:
+		c.ep.count.in.Add(1)
+		c.calls.Lock()
+		defer c.calls.Unlock()
+		if c.isOpen() { // nothing is delivered after Close
+			c.ep.conf.Handler.HandleRecord(c, plaintext)
+		}
+	case record.TypeAlert:
+		if len(plaintext) != 2 {
+			c.ep.count.drop(DropUnexpected)
+			return
+		}
+		const fatal, closeNotify = 2, 0
+		switch {
+		case plaintext[1] == closeNotify:
+			c.Close(ReasonPeerClosed) // which answers it (RFC 5246, Section 7.2.1)
+		case plaintext[0] == fatal:
+			c.end(ReasonPeerAlert, false)
+		}
+	case record.TypeHandshake:
+		if again == nil { // renegotiation (S4), or a repeat beyond its time
+			c.ep.count.drop(DropUnexpected)
+			return
+		}
+		c.sock.send(c.path(), c.localAddr(), again)
+	default:
+		c.ep.count.drop(DropUnexpected)
+	}
+}
+
+// repeatLocked makes our last flight anew for a client that repeats its Finished.
+func (c *Conn) repeatLocked(plaintext []byte, now time.Duration) []byte {
+	const msgFinished = 20
+	l := c.last
+	if l == nil || now > l.until || l.repeats >= maxRepeats || len(plaintext) == 0 || plaintext[0] != msgFinished {
+		return nil
+	}
+	l.repeats++
+	flight := record.AppendClear(nil, record.TypeChangeCipherSpec, l.clear, []byte{1})
+	l.clear++
+	return c.sealLocked(flight, record.TypeHandshake, l.finished)
+}
+
+// madeBy reports whether the session was made by the ClientHello with this random, as far as it is remembered.
+func (c *Conn) madeBy(random [32]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last != nil && c.last.hello == random
+}
+
+// sealLocked appends one record of ours.
+func (c *Conn) sealLocked(dst []byte, typ record.Type, plaintext []byte) []byte {
+	const epoch = 1
+	var cid [maxRemoteCID]byte
+	dst = c.expandedLocked().seal.Seal(dst, typ, epoch, c.sequence, cid[:copy(cid[:], c.remoteCID)], plaintext)
+	c.sequence++
+	return dst
+}
+
+// Send seals b as one record and writes it. It copies b. Errors: ErrClosed, ErrTooLong, ErrUnproven. What the network or the
+// system loses afterwards is not known here.
 func (c *Conn) Send(b []byte) error {
-	if len(b) > c.room {
-		return fmt.Errorf("%w: %d bytes, %d fit", ErrTooLong, len(b), c.room)
+	if room := c.MaxPlaintext(); len(b) > room {
+		return fmt.Errorf("%w: %d bytes, %d fit", ErrTooLong, len(b), room)
 	}
-	if !c.open() {
+	c.mu.Lock()
+	switch {
+	case c.wiped || !c.isOpen():
+		c.mu.Unlock()
 		return ErrClosed
-	}
-	if c.sealed.Add(1) > maxSeals {
+	case c.sequence >= c.write.AEAD.MaxSeals():
+		c.mu.Unlock()
 		c.Close(ReasonKeyLimit) // S24
 		return ErrClosed
 	}
-	if _, err := c.pion.Write(b); err != nil {
-		if !c.open() || errors.Is(err, pion.ErrConnClosed) {
-			return ErrClosed
-		}
-		return fmt.Errorf("dtls: send: %w", err)
+	c.revertLocked()
+	sock := c.sock
+	o := sock.begin()
+	o.to, o.local = c.at, c.local
+	if c.afford(len(b)) {
+		o.data = c.sealLocked(o.data, record.TypeApplicationData, b)
+	}
+	sent := len(o.data) > 0
+	c.mu.Unlock()
+	sock.end(o)
+	if !sent {
+		c.ep.count.drop(DropUnproven)
+		return ErrUnproven
 	}
 	c.ep.count.out.Add(1)
 	return nil
@@ -154,50 +267,78 @@ func (c *Conn) Send(b []byte) error {
 // Peer returns who is on the other side.
 func (c *Conn) Peer() *Peer { return c.peer }
 
-// RemoteAddr returns the peer's address. It is no identity.
-func (c *Conn) RemoteAddr() netip.AddrPort { return c.key.addr }
+func (c *Conn) path() pathKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *Conn) localAddr() localAddr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local
+}
+
+// RemoteAddr returns the peer's address. It is no identity, and with a Connection ID it may change.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.path().addr() }
+
+// ConnectionID reports whether the peer's records carry a Connection ID of ours, so that its address may change.
+func (c *Conn) ConnectionID() bool { return c.hasCID }
 
 // MaxPlaintext returns how many bytes Send takes at most, so that a packet stays within Limits.MTU.
-func (c *Conn) MaxPlaintext() int { return c.room }
-
-// Unproven reports whether the peer's address waits for a proof of reachability. It is always false in this version: an
-// address never changes during a session, and the cookie proved it at the beginning.
-func (c *Conn) Unproven() bool { return false }
+func (c *Conn) MaxPlaintext() int {
+	room := c.ep.conf.Limits.payload() - record.HeaderLen - c.write.AEAD.Overhead()
+	if c.remoteCID != "" {
+		room -= len(c.remoteCID) + 1 // and the inner type (RFC 9146, Section 4)
+	}
+	return room
+}
 
 // SetOwner attaches what the caller likes to the session.
-func (c *Conn) SetOwner(v any) { c.owner.Store(ownerBox{v}) }
+func (c *Conn) SetOwner(v any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owner = v
+}
 
 // Owner returns what SetOwner attached, or nil.
 func (c *Conn) Owner() any {
-	box, _ := c.owner.Load().(ownerBox)
-	return box.v
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owner
+}
+
+// dismiss tells the peer of a session that never entered the tables that it is over.
+func (c *Conn) dismiss() {
+	const fatal, accessDenied = 2, 49
+	c.mu.Lock()
+	alert := c.sealLocked(nil, record.TypeAlert, []byte{fatal, accessDenied})
+	c.mu.Unlock()
+	c.sock.send(c.at, c.local, alert)
 }
 
 // Close ends the session for the given reason; the peer is told with close_notify (RFC 5246, Section 7.2.1). The first
 // reason counts. It does not wait for HandleClosed.
-func (c *Conn) Close(r Reason) {
-	if c.reason.CompareAndSwap(0, int32(r)+1) {
-		_ = c.pion.Close()
-	}
-}
+func (c *Conn) Close(r Reason) { c.end(r, r != ReasonReplaced) }
 
-// repeatsFlight reports whether a sealed handshake record with a payload of n bytes may still ask for our last flight: only
-// a Finished, some times, and as the server of a young session (RFC 6347, Section 4.2.4). pion answers only a record that
-// opens. Everything else that comes in a handshake's record would be renegotiation (S4), or fragments that pion keeps until
-// the session's end. The socket's goroutine calls it.
-func (c *Conn) repeatsFlight(n int) bool {
-	if c.peer.Role != RoleClient || n != c.overhead+finishedLength || time.Since(c.peer.Since) >= finishedLifetime {
-		return false
+// end ends the session. A peer that made a new session at the same address is not told: it would take the record for one of
+// the new session's.
+func (c *Conn) end(r Reason, tell bool) {
+	if !c.state.CompareAndSwap(0, int32(r)+1) {
+		return
 	}
-	c.repeats++
-	return c.repeats <= maxRepeats
-}
-
-// notOpened counts a record that did not open. It is called on pion's reading goroutine. Records of a handshake that runs
-// beside this session count too: a forger may have begun it, and an honest one has few of them (maxHandshakeRecords).
-func (c *Conn) notOpened() {
-	c.ep.count.drop(DropNotAuthentic)
-	if c.unopened.Add(1) > c.failures {
-		c.Close(ReasonKeyLimit) // S24
+	c.mu.Lock()
+	sock := c.sock
+	o := sock.begin()
+	o.to, o.local = c.at, c.local
+	if tell && c.sequence < record.MaxSeq && c.afford(2) {
+		const warning, closeNotify = 1, 0
+		o.data = c.sealLocked(o.data, record.TypeAlert, []byte{warning, closeNotify})
 	}
+	c.read, c.write, c.wiped = record.Key{AEAD: c.read.AEAD}, record.Key{AEAD: c.write.AEAD}, true
+	c.last, c.trial = nil, nil
+	c.busy.Store(nil)
+	c.mu.Unlock()
+	sock.end(o)
+	c.ep.ended(c)
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"time"
 
-	pion "github.com/pion/dtls/v3"
+	"coapbridge/dtls/handshake"
 )
 
 // Errors of Dial and DialCertificate, besides *HandshakeError, ErrClosed and the context's.
@@ -27,18 +27,12 @@ type dialKey struct {
 // dialing is one Dial under way.
 type dialing struct {
 	key     dialKey
-	h       *handshake
-	waiters int           // guarded by Endpoint.mu
+	n       *negotiation // guarded by Endpoint.mu, as is waiters
+	waiters int
 	done    chan struct{} // closed when conn or err is set
 	conn    *Conn
 	err     error
 }
-
-// lookupError is Config.PSK's error on the way to the dialler.
-type lookupError struct{ err error }
-
-// Error implements error.
-func (e *lookupError) Error() string { return e.err.Error() }
 
 // Dial returns the live session with the peer id, wherever it is, or makes one with the endpoint at to. For a KindPSK the
 // key is Config.PSK's for RoleServer. For a KindCertificate it presents Config.Certificate(""), and the peer must present
@@ -80,23 +74,24 @@ func (ep *Endpoint) dial(ctx context.Context, key dialKey) (*Conn, error) {
 		return nil, err
 	}
 	if c != nil {
-		select {
-		case <-c.ready: // the handler has seen it
-			return c, nil
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+		c.calls.Lock() // until the handler has seen it
+		defer c.calls.Unlock()
+		return c, nil
 	}
 	select {
 	case <-d.done:
 		return d.conn, d.err
 	case <-ctx.Done():
 		ep.mu.Lock()
-		if d.waiters--; d.waiters == 0 {
+		d.waiters--
+		last, n := d.waiters == 0, d.n
+		if last {
 			ep.forgetLocked(d) // nobody joins what is about to end
-			d.h.cancel(errGivenUp)
 		}
 		ep.mu.Unlock()
+		if last {
+			n.cancel(errGivenUp)
+		}
 		return nil, context.Cause(ctx)
 	}
 }
@@ -125,7 +120,7 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.mu.Unlock()
 		return nil, nil, ErrClosed
 	}
-	at := pathKey{sock, key.to}
+	at := sock.key(key.to)
 	if c := ep.liveLocked(key, at); c != nil {
 		ep.mu.Unlock()
 		return c, nil, nil
@@ -135,7 +130,7 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.mu.Unlock()
 		return nil, d, nil
 	}
-	if p := ep.paths[at]; p != nil && p.pending != nil && !p.pending.givenUpLocked() {
+	if n := ep.pending[at]; n != nil && !n.givenUpLocked() {
 		ep.mu.Unlock()
 		return nil, nil, ErrBusy
 	}
@@ -144,49 +139,46 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.count.handshakes[OutcomeClock].Add(1)
 		return nil, nil, ErrClock
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	h := ep.newHandshake(at, RoleServer)
-	d := &dialing{key: key, h: h, waiters: 1, done: make(chan struct{})}
-	h.dial, h.cancel, h.peer = d, cancel, key.id
-	h.answered.Store(true)
+	n := ep.newNegotiation(at, localAddr{}, RoleServer)
+	d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
+	n.dial, n.peer = d, key.id
 	ep.dials[key] = d
 	ep.mu.Unlock()
 
-	if !ep.admit(h) {
-		cancel(nil)
+	if !ep.admit(n) {
+		n.stop()
 		ep.forget(d)
 		ep.count.handshakes[OutcomeLimit].Add(1)
 		d.err = &HandshakeError{Outcome: OutcomeLimit}
 		close(d.done)
 		return nil, nil, d.err
 	}
-	go ep.connect(ctx, h)
+	ep.running.Go(func() { ep.connect(n) })
 	return nil, d, nil
 }
 
 // givenUpLocked reports whether we began the handshake and nobody waits for it any more: a new one takes its place.
-func (h *handshake) givenUpLocked() bool { return h.dial != nil && h.dial.waiters == 0 }
+func (n *negotiation) givenUpLocked() bool { return n.dial != nil && n.dial.waiters == 0 }
 
 // liveLocked returns the newest live session that a dial may use.
 func (ep *Endpoint) liveLocked(key dialKey, at pathKey) *Conn {
 	if key.id.ID != "" {
-		same := ep.peers[key.id]
-		for i := len(same) - 1; i >= 0; i-- {
-			if same[i].open() {
-				return same[i]
+		for c := ep.peers[key.id]; c != nil; c = c.older {
+			if c.isOpen() {
+				return c
 			}
 		}
 		return nil
 	}
-	p := ep.paths[at]
-	if p == nil || p.live == nil || !p.live.open() {
+	c := ep.live[at]
+	if c == nil || !c.isOpen() {
 		return nil
 	}
-	peer := p.live.peer
+	peer := c.peer
 	if peer.ID.Kind != KindCertificate || peer.Role != RoleServer || peer.ServerName != key.serverName {
 		return nil
 	}
-	return p.live
+	return c
 }
 
 func (ep *Endpoint) forget(d *dialing) {
@@ -201,32 +193,60 @@ func (ep *Endpoint) forgetLocked(d *dialing) {
 	}
 }
 
-// connect runs a handshake that we begin, and its session.
-func (ep *Endpoint) connect(ctx context.Context, h *handshake) {
-	defer ep.running.Done()
-	h.expire()
-	conn, err := ep.client(ctx, h)
-	ep.run(ctx, h, conn, err)
+// answer tells who waits for a handshake how it ended, unless another one took it over.
+func (ep *Endpoint) answer(d *dialing, n *negotiation, c *Conn, err error) {
+	ep.mu.Lock()
+	if d.n != n {
+		ep.mu.Unlock()
+		return
+	}
+	ep.forgetLocked(d) // from here on the session itself is found
+	ep.mu.Unlock()
+	if want := d.key.id; c != nil && want.ID != "" && c.peer.ID != want { // another peer began at this address meanwhile
+		c, err = nil, &HandshakeError{Outcome: OutcomeSuperseded}
+	}
+	d.conn, d.err = c, err
+	close(d.done)
 }
 
-// client makes pion's side of a handshake that we begin.
-func (ep *Endpoint) client(ctx context.Context, h *handshake) (*pion.Conn, error) {
-	var key []byte
-	if id := h.dial.key.id; id.Kind == KindPSK {
-		query := PSKQuery{Peer: id, Remote: h.key.addr, Role: RoleServer}
+// connect begins a handshake of ours: the key is looked up first.
+func (ep *Endpoint) connect(n *negotiation) {
+	id := n.dial.key.id
+	params := handshake.ClientParams{ServerName: n.dial.key.serverName}
+	if ep.conf.OfferConnectionID {
+		params.LocalCID = []byte{} // the peer's address is known; its records need none
+	}
+	if id.Kind == KindPSK {
+		ctx, cancel := context.WithTimeout(n.ctx, ep.conf.Limits.HandshakeTimeout)
+		defer cancel()
+		query := PSKQuery{Peer: id, Remote: n.at.addr(), Role: RoleServer}
 		generation := ep.currentGeneration()
-		found, err := ep.conf.PSK(ctx, query)
-		if err == nil && len(found) == 0 {
+		key, err := ep.conf.PSK(ctx, query)
+		if err == nil && len(key) == 0 {
 			err = ErrUnknownIdentity
 		}
+		n.mu.Lock()
+		n.query, n.key, n.generation = query, key, generation
 		if err != nil {
-			return nil, &lookupError{fmt.Errorf("dtls: key for the dialled peer: %w", err)}
+			n.failure = fmt.Errorf("dtls: key for the dialled peer: %w", err)
+			n.mu.Unlock()
+			n.cancel(errLookup)
+			return
 		}
-		key = found
-		h.mu.Lock()
-		h.query, h.key0, h.generation = query, key, generation
-		h.repeat.keyed = true
-		h.mu.Unlock()
+		n.keyed = true
+		n.mu.Unlock()
+		params.PSKIdentity = []byte(id.ID)
 	}
-	return pion.ClientWithOptions(h.pipe, net.UDPAddrFromAddrPort(h.key.addr), h.clientOptions(key)...)
+	timers := handshake.Timers{First: ep.conf.Limits.FlightTimeout}
+	if p := ep.conf.Policy(id); p.FlightTimeout > 0 {
+		timers.First = p.FlightTimeout
+	}
+	now := time.Now()
+	n.mu.Lock()
+	if n.over {
+		n.mu.Unlock()
+		return
+	}
+	n.machine = handshake.NewClient(ep.handshakes, n, timers, params, now)
+	n.advance(now)
 }

@@ -7,9 +7,13 @@
 // the Conn of its address; what is forged, stale or misplaced is dropped and counted, never answered (S21, S22). All
 // methods may be called from any goroutine; the calls of a Handler for one Conn never overlap.
 //
-// In this version each Conn wraps one of pion/dtls, which costs some goroutines and about 50 KB a session, and a state for
-// each ClientHello before its cookie came back; Limits bounds both. The package does no Connection IDs (RFC 9146), no
-// resumption, no DTLS 1.3, and it doesn't know what the datagrams hold.
+// A session is data: keys, counters, window, address and identity, some 500 bytes with its places in the tables. It has no goroutine,
+// timer or buffer, and its ciphers are expanded only while it is busy. Before a client's cookie came back (RFC 6347, Section
+// 4.2.1), nothing is kept of it. Peers that want one get a Connection ID (RFC 9146), so that their sessions survive a change
+// of address. The package does no resumption and no DTLS 1.3, and it doesn't know what the datagrams hold.
+//
+// Records are parsed and sealed by package record, handshakes are the state machines of package handshake; the sockets, the
+// clock, the tables and the limits stand here.
 package dtls
 
 import (
@@ -71,9 +75,8 @@ type Peer struct {
 	ServerName string    // SNI of the handshake, or ""
 	Names      []Name    // subjectAltNames of its certificate
 	NotAfter   time.Time // end of its certificate's life; zero for a PSK
-	// Chain is what Config.Verify accepted, so that it can be judged again by other CAs; nil for a PSK. It is kept for as
-	// long as the session: some 3 KB for each certificate in it.
-	Chain       *PeerChain
+	// Anchor is the trust anchor that Config.Verify named, so that a change of the CAs can be followed; nil for a PSK.
+	Anchor      *x509.Certificate
 	CipherSuite string    // the suite's IANA name
 	Since       time.Time // when the handshake completed
 }
@@ -108,10 +111,18 @@ type PeerChain struct {
 // Policy is what one peer is allowed beyond the default. The zero value is the default.
 type Policy struct {
 	IdleTimeout time.Duration // 0: Limits.IdleTimeout
+
+	// FlightTimeout is the first retransmission timeout of handshakes that we begin with this peer, 0 for
+	// Limits.FlightTimeout. Who begins one with us is not known until its last flight.
+	FlightTimeout time.Duration
+
+	// NoExtendedMasterSecret lets a peer do without RFC 7627, whose library is too old for it. Without it, who knows a
+	// session's keys can make another session that has the same ones.
+	NoExtendedMasterSecret bool
 }
 
-// Handler receives an endpoint's events. Its methods are called on the goroutine that read the datagram and must not
-// block. HandleConn comes first, HandleClosed last, and no two calls for one Conn run at once.
+// Handler receives an endpoint's events. HandleRecord is called on the goroutine that read the datagram, the others on that or
+// another; none may block. HandleConn comes first, HandleClosed last, and no two calls for one Conn run at once.
 type Handler interface {
 	HandleConn(*Conn)
 	HandleRecord(c *Conn, plaintext []byte) // plaintext is valid until return

@@ -2,42 +2,53 @@ package dtls
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
+	"hash/maphash"
 	"net"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"coapbridge/dtls/handshake"
 )
 
 // Endpoint is every DTLS connection on a set of sockets. Its methods may be called from any goroutine.
+//
+// One goroutine reads each socket, and does everything that needs no public-key operation and no look-up. Where one core is
+// not enough for a socket, several sockets with SO_REUSEPORT would share its address: sessions are found in one table.
 type Endpoint struct {
-	conf     *Config
-	socks    []*socket
-	secret   [32]byte
-	order    []suite // best first
-	count    counters
-	logLimit *rate.Limiter
-	began    time.Time     // the zero of elapsed
-	done     chan struct{} // closed by halt: Serve returns
-	halted   sync.Once
-	running  sync.WaitGroup // handshakes and sessions
+	conf       *Config
+	handshakes *handshake.Config
+	pskOnly    *handshake.Config // while the clock can't be trusted
+	socks      []*socket
+	secret     [32]byte
+	count      counters
+	logLimit   *rate.Limiter
+	began      time.Time     // the zero of elapsed
+	done       chan struct{} // closed by halt: Serve returns
+	halted     sync.Once
+	running    sync.WaitGroup // handshakes, their jobs, sessions
+	crypto     pool
+	chains     chains
+	rates      rates
 
-	mu         sync.Mutex // guards the following fields
+	clock          sync.Mutex // guards the following two fields
+	handshakeTimes *wheel[negotiation, *negotiation]
+	sessionTimes   *wheel[Conn, *Conn]
+	wake           chan struct{} // the first handshake was scheduled
+
+	busyMu sync.Mutex // guards the following field
+	busy   []*Conn    // sessions whose ciphers are expanded, about oldest first
+
+	mu sync.Mutex // guards the following fields
+	tables
 	closing    bool
-	paths      map[pathKey]*path
-	conns      map[*Conn]struct{}
-	peers      map[PeerID][]*Conn // oldest first
-	pending    map[*handshake]struct{}
 	dials      map[dialKey]*dialing
-	open       halfOpen
-	sites      map[netip.Prefix]*halfOpen
-	generation uint64 // grows with CloseWhere
+	generation uint64  // grows with CloseWhere
+	gone       []*Conn // closed, and the handler doesn't know yet
+	reaping    bool
 }
 
 // New makes an endpoint of the sockets, which it owns from then on. Serve makes it work. On Linux a socket
@@ -51,21 +62,27 @@ func New(c *Config, conns ...net.PacketConn) (*Endpoint, error) {
 		return nil, errors.New("dtls: no socket")
 	}
 	ep := &Endpoint{
-		conf:     conf,
-		order:    suites(),
-		logLimit: rate.NewLimiter(failureLogRate, failureLogBurst),
-		began:    time.Now(),
-		done:     make(chan struct{}),
-		paths:    map[pathKey]*path{},
-		conns:    map[*Conn]struct{}{},
-		peers:    map[PeerID][]*Conn{},
-		pending:  map[*handshake]struct{}{},
-		dials:    map[dialKey]*dialing{},
-		sites:    map[netip.Prefix]*halfOpen{},
+		conf:           conf,
+		secret:         randomBytes[[32]byte](),
+		logLimit:       rate.NewLimiter(failureLogRate, failureLogBurst),
+		began:          time.Now(),
+		done:           make(chan struct{}),
+		rates:          rates{perSecond: float64(conf.Limits.HandshakesPerPrefix), seed: maphash.MakeSeed()},
+		handshakeTimes: newWheel[negotiation](handshakeTick, handshakeSlots),
+		sessionTimes:   newWheel[Conn](sessionTick, sessionSlots),
+		wake:           make(chan struct{}, 1),
+		tables:         newTables(),
+		dials:          map[dialKey]*dialing{},
 	}
-	_, _ = rand.Read(ep.secret[:]) // never fails (crypto/rand)
-	for _, conn := range conns {
-		sock, err := newSocket(conn)
+	ep.handshakes = &handshake.Config{
+		PSK: conf.PSK != nil, Certificate: conf.Certificate != nil, MaxDatagram: conf.Limits.payload(), Random: ep.newRandom,
+		Memory: handshake.NewBudget(maxFragmentMemory),
+	}
+	pskOnly := *ep.handshakes
+	pskOnly.Certificate = false
+	ep.pskOnly = &pskOnly
+	for i, conn := range conns {
+		sock, err := newSocket(conn, uint16(i), &ep.count)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +91,7 @@ func New(c *Config, conns ...net.PacketConn) (*Endpoint, error) {
 	return ep, nil
 }
 
-// Serve reads the sockets and runs the clock of idle limits until Shutdown, when it returns nil, or until a socket was
+// Serve reads the sockets and runs the clock until Shutdown, when it returns nil, or until a socket was
 // closed by somebody else, when it returns that error: nothing is read any more then, and Shutdown remains to be called. It
 // is called once.
 func (ep *Endpoint) Serve() error {
@@ -89,7 +106,7 @@ func (ep *Endpoint) Serve() error {
 			errs <- err
 		})
 	}
-	loops.Go(ep.sweep)
+	loops.Go(ep.tick)
 	loops.Wait()
 	close(errs)
 	var err error
@@ -111,12 +128,12 @@ func (ep *Endpoint) halt() {
 
 // read is the one goroutine that reads a socket.
 func (ep *Endpoint) read(sock *socket) error {
-	buf := make([]byte, maxDatagram+1)
+	g := &greeter{cookies: handshake.NewCookies()}
 	for {
-		n, from, local, err := sock.read(buf)
+		packets, err := sock.read()
 		switch {
 		case err == nil:
-			ep.receive(pathKey{sock, from}, local, buf[:n])
+			ep.receiveAll(sock, g, packets)
 		case ep.isDone():
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -131,6 +148,20 @@ func (ep *Endpoint) read(sock *socket) error {
 	}
 }
 
+// receiveAll works on what one system call brought; what is sent meanwhile leaves with one call as well.
+func (ep *Endpoint) receiveAll(sock *socket, g *greeter, packets []packet) {
+	now := time.Now()
+	if at := ep.since(now); at-g.rotated >= cookieLifetime {
+		g.cookies.Rotate()
+		g.rotated = at
+	}
+	sock.collect()
+	for i := range packets {
+		ep.receive(g, &packets[i], now)
+	}
+	sock.flush()
+}
+
 func (ep *Endpoint) isDone() bool {
 	select {
 	case <-ep.done:
@@ -143,33 +174,92 @@ func (ep *Endpoint) isDone() bool {
 // elapsed is the time since the endpoint's start. It does not follow steps of the system's clock, which must end nothing.
 func (ep *Endpoint) elapsed() time.Duration { return time.Since(ep.began) }
 
-// sweep ends sessions that are idle or whose peer's certificate ran out.
-func (ep *Endpoint) sweep() {
-	ticker := time.NewTicker(sweepInterval)
-	defer ticker.Stop()
+func (ep *Endpoint) since(now time.Time) time.Duration { return now.Sub(ep.began) }
+
+// tick is the clock: it retransmits and ends what has taken too long. It runs slowly while no handshake is under way.
+func (ep *Endpoint) tick() {
+	timer := time.NewTimer(sessionTick)
+	defer timer.Stop()
+	var conns []*Conn
+	var handshakes []*negotiation
 	for {
 		select {
 		case <-ep.done:
 			return
-		case now := <-ticker.C:
-			ep.closeEach(func(c *Conn) (Reason, bool) {
-				if end := c.peer.NotAfter; !end.IsZero() && now.After(end) && ep.conf.ClockOK() {
-					return ReasonExpired, true
-				}
-				return ReasonIdle, ep.elapsed()-time.Duration(c.lastSeen.Load()) > c.idle
-			})
+		case <-ep.wake:
+		case <-timer.C:
 		}
+		now := time.Now()
+		ep.clock.Lock()
+		handshakes = ep.handshakeTimes.due(handshakes[:0], ep.since(now))
+		conns = ep.sessionTimes.due(conns[:0], ep.since(now))
+		ep.clock.Unlock()
+		for _, n := range handshakes {
+			n.tick(now)
+		}
+		for _, c := range conns {
+			ep.inspect(c, now)
+		}
+		clear(handshakes)
+		clear(conns)
+		ep.rest(ep.since(now))
+		ep.clock.Lock()
+		next := sessionTick
+		if ep.handshakeTimes.count > 0 {
+			next = handshakeTick
+		}
+		ep.clock.Unlock()
+		timer.Reset(next)
+	}
+}
+
+// keepBusy remembers a session whose ciphers were expanded, and drops those of the one that was expanded first when there are
+// too many.
+func (ep *Endpoint) keepBusy(c *Conn) {
+	ep.busyMu.Lock()
+	defer ep.busyMu.Unlock()
+	if len(ep.busy) >= maxBusy {
+		ep.busy[0].busy.Store(nil)
+		ep.busy[0] = nil
+		ep.busy = ep.busy[1:]
+	}
+	ep.busy = append(ep.busy, c)
+}
+
+// rest drops the ciphers of sessions that are not busy any more.
+func (ep *Endpoint) rest(now time.Duration) {
+	ep.busyMu.Lock()
+	defer ep.busyMu.Unlock()
+	kept := ep.busy[:0]
+	for _, c := range ep.busy {
+		switch {
+		case !c.isOpen():
+		case now-time.Duration(c.lastSeen.Load())*time.Second > busyTime:
+			c.busy.Store(nil)
+		default:
+			kept = append(kept, c)
+		}
+	}
+	clear(ep.busy[len(kept):])
+	ep.busy = kept
+	if len(kept) == 0 {
+		ep.busy = nil
 	}
 }
 
 // closeEach closes the sessions for which f returns true and returns how many there were. It calls f outside the lock.
-func (ep *Endpoint) closeEach(f func(*Conn) (Reason, bool)) int {
+func (ep *Endpoint) closeEach(f func(*Conn) bool, r Reason) int {
 	ep.mu.Lock()
-	conns := slices.Collect(maps.Keys(ep.conns))
+	conns := make([]*Conn, 0, ep.sessions)
+	for _, newest := range ep.peers {
+		for c := newest; c != nil; c = c.older {
+			conns = append(conns, c)
+		}
+	}
 	ep.mu.Unlock()
 	n := 0
 	for _, c := range conns {
-		if r, ok := f(c); ok && c.open() {
+		if c.isOpen() && f(c) {
 			c.Close(r)
 			n++
 		}
@@ -178,12 +268,13 @@ func (ep *Endpoint) closeEach(f func(*Conn) (Reason, bool)) int {
 }
 
 // CloseWhere closes the sessions for whose peer f returns true and returns their number. A handshake that completes after
-// it, with a credential looked up before it, has its credential looked up again: what was withdrawn doesn't slip in.
+// it, with a credential looked up before it, has its credential looked up again: what was withdrawn doesn't slip in. Chains
+// that were verified before it are verified again.
 func (ep *Endpoint) CloseWhere(f func(*Peer) bool, r Reason) int {
 	ep.mu.Lock()
 	ep.generation++
 	ep.mu.Unlock()
-	return ep.closeEach(func(c *Conn) (Reason, bool) { return r, f(c.peer) })
+	return ep.closeEach(func(c *Conn) bool { return f(c.peer) }, r)
 }
 
 func (ep *Endpoint) currentGeneration() uint64 {
@@ -192,17 +283,21 @@ func (ep *Endpoint) currentGeneration() uint64 {
 	return ep.generation
 }
 
-// Shutdown ends every handshake, closes every session with close_notify, waits until their goroutines are gone, and closes
-// the sockets. When ctx ends first it closes the sockets at once and returns ctx's error.
+// Shutdown ends every handshake, closes every session with close_notify, waits until the handler knows, and closes the
+// sockets. When ctx ends first it closes the sockets at once and returns ctx's error.
 func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	ep.mu.Lock()
 	first := !ep.closing
 	ep.closing = true
-	for h := range ep.pending {
-		h.cancel(errEnding)
+	pending := make([]*negotiation, 0, len(ep.pending))
+	for _, n := range ep.pending {
+		pending = append(pending, n)
 	}
 	ep.mu.Unlock()
-	ep.closeEach(func(*Conn) (Reason, bool) { return ReasonShutdown, true })
+	for _, n := range pending {
+		n.cancel(errEnding)
+	}
+	ep.closeEach(func(*Conn) bool { return true }, ReasonShutdown)
 	idle := make(chan struct{})
 	go func() {
 		ep.running.Wait()
@@ -223,43 +318,15 @@ func (ep *Endpoint) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// remove takes an ended session out of the tables.
-func (ep *Endpoint) remove(c *Conn) {
-	ep.count.closed[c.reason.Load()-1].Add(1)
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	delete(ep.conns, c)
-	if p := ep.paths[c.key]; p != nil && p.live == c {
-		p.live = nil
-		ep.tidyLocked(c.key, p)
-	}
-	same := ep.peers[c.peer.ID]
-	for i := range same {
-		if same[i] == c {
-			same = append(same[:i:i], same[i+1:]...)
-			break
-		}
-	}
-	if len(same) == 0 {
-		delete(ep.peers, c.peer.ID)
-		return
-	}
-	ep.peers[c.peer.ID] = same
-}
-
-// tidyLocked forgets a path on which nothing goes on.
-func (ep *Endpoint) tidyLocked(key pathKey, p *path) {
-	if p.live == nil && p.pending == nil {
-		delete(ep.paths, key)
-	}
-}
-
 // Stats returns a snapshot of the endpoint's counters.
 func (ep *Endpoint) Stats() Stats {
 	s := ep.count.snapshot()
+	for _, sock := range ep.socks {
+		s.KernelDrops += sock.kernelDrops()
+	}
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	s.Sessions, s.HalfOpen = len(ep.conns), len(ep.pending)
+	s.Sessions, s.HalfOpen = ep.sessions, len(ep.pending)
 	return s
 }
 

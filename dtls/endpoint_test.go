@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync"
@@ -133,7 +134,7 @@ func present(l *testpki.Leaf) func(string) (Certificate, error) {
 	return func(string) (Certificate, error) { return Certificate{Chain: l.Chain, Key: l.Key}, nil }
 }
 
-func trust(ca *testpki.CA) func(PeerChain) error {
+func trust(ca *testpki.CA) func(PeerChain) (*x509.Certificate, error) {
 	return (&Trust{Roots: ca.Pool()}).Verify
 }
 
@@ -189,5 +190,5 @@ func TestCertificateSessionEchoes(t *testing.T) {
 	require.Equal(t, []Name{{NameURI, "//in.test/C1"}}, peer.Names)
 	require.Equal(t, "bridge.test", peer.ServerName)
 	require.Equal(t, certs.client.Cert.NotAfter, peer.NotAfter)
-	require.Equal(t, certs.client.Cert.Raw, peer.Chain.Leaf.Raw)
+	require.Equal(t, certs.ca.Cert.Raw, peer.Anchor.Raw)
 }

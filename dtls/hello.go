@@ -4,36 +4,113 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"hash/maphash"
+	"sync"
+	"time"
 
-	"github.com/pion/dtls/v3/pkg/protocol/extension"
-	messages12 "github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"coapbridge/dtls/handshake"
+	"coapbridge/dtls/record"
 )
 
-// clientHello is what the endpoint reads of a ClientHello before pion does. Nothing in it is authenticated.
-type clientHello struct {
-	random     [messages12.RandomLength]byte
-	cookie     bool // it carries one
-	suites     []uint16
-	ems        bool // extended master secret (RFC 7627, Section 5.1)
-	serverName string
+// greeter is what the reader of one socket needs to answer a ClientHello without keeping anything of it (S13).
+type greeter struct {
+	cookies *handshake.Cookies
+	rotated time.Duration
+	cookie  [maxCookie]byte
+	answer  []byte
 }
 
-// parseClientHello reads the body of a ClientHello (RFC 6347, Section 4.3.2).
-func parseClientHello(body []byte) (clientHello, bool) {
-	var m messages12.MessageClientHello
-	if err := m.Unmarshal(body); err != nil {
-		return clientHello{}, false
+// maxCookie is room for a cookie of ours.
+const maxCookie = 64
+
+// hello decides on a ClientHello. One without a good cookie is asked for it, whatever goes on at its address, and costs
+// nothing but the answer. One with it comes from where it says, and begins a handshake, or repeats the hello of one.
+func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
+	h, ok := handshake.ParseHello(r.Payload)
+	if !ok {
+		// Deviation: RFC 6347, Section 4.2.3, lets a ClientHello be fragmented. Memory for an unproven source is not given.
+		ep.count.handshakes[OutcomeFragmentedHello].Add(1)
+		return
 	}
-	h := clientHello{random: m.Random.MarshalFixed(), cookie: len(m.Cookie) > 0, suites: m.CipherSuiteIDs}
-	for _, e := range m.Extensions {
-		switch e := e.(type) {
-		case *extension.UseExtendedMasterSecret:
-			h.ems = true
-		case *extension.ServerName:
-			h.serverName = e.ServerName
+	pending := ep.pendingAt(p.from)
+	if pending != nil && pending.role == RoleClient && [32]byte(h.Random) == pending.hello {
+		if len(h.Cookie) > 0 { // the hello that began it, again
+			pending.receive(r, a.time)
+			return
 		}
 	}
-	return h, true
+	from := p.from.addr()
+	if len(h.Cookie) == 0 || !g.cookies.Valid(from, h) {
+		if len(h.Cookie) > 0 {
+			ep.count.handshakes[OutcomeStaleCookie].Add(1)
+		} else {
+			ep.count.handshakes[OutcomeCookieSent].Add(1)
+		}
+		g.answer = handshake.AppendHelloVerifyRequest(g.answer[:0], r.Seq, g.cookies.Append(g.cookie[:0], from, h))
+		ep.socks[p.from.sock].send(p.from, p.local, g.answer)
+		return
+	}
+	switch {
+	case a.begun: // a flight has one; more would begin one handshake after the other
+		ep.count.drop(DropUnexpected)
+	case a.live != nil && a.live.madeBy(h.Random): // a late copy of the hello that made this session
+		ep.count.drop(DropEpoch0OnLive)
+	case ep.mirrored([32]byte(h.Random)):
+		ep.count.handshakes[OutcomeMirrored].Add(1)
+	case pending != nil && !ep.yields(pending, h, a.now):
+		ep.count.drop(DropBusy)
+	default:
+		a.begun = true
+		ep.accept(p, h, r.Seq, a)
+	}
+}
+
+// yields reports whether a hello with a good cookie takes the place of the handshake at its address. Where both sides began
+// at once, the greater random stays the client: both come to the same conclusion.
+func (ep *Endpoint) yields(pending *negotiation, h handshake.Hello, now time.Duration) bool {
+	if pending.role == RoleServer {
+		mine := pending.machine.ClientRandom()
+		return string(h.Random[:]) > string(mine[:]) || pending.givesWay(now)
+	}
+	return pending.givesWay(now)
+}
+
+// accept begins the handshake of a ClientHello whose cookie is good.
+func (ep *Endpoint) accept(p *packet, h handshake.Hello, seq uint64, a *arrival) {
+	conf := ep.handshakes
+	if !ep.conf.ClockOK() {
+		if conf = ep.pskOnly; ep.certificateOnly(h) {
+			ep.count.handshakes[OutcomeClock].Add(1)
+			return
+		}
+	}
+	n := ep.newNegotiation(p.from, p.local, RoleClient)
+	n.hello, n.site = [32]byte(h.Random), p.from.prefix()
+	if !ep.rates.allow(n.site, a.time) || !ep.admit(n) {
+		n.stop()
+		ep.count.handshakes[OutcomeLimit].Add(1)
+		return
+	}
+	cid, bytes := ep.newCID()
+	n.cid = cid
+	n.mu.Lock()
+	n.machine = handshake.NewServer(conf, n, handshake.Timers{First: ep.conf.Limits.FlightTimeout}, h, seq, bytes, a.time)
+	n.advance(a.time)
+}
+
+// certificateOnly reports whether a client has no suite in common with us but those with certificates.
+func (ep *Endpoint) certificateOnly(h handshake.Hello) bool {
+	certificate := false
+	for _, s := range handshake.Suites() {
+		switch {
+		case !h.OffersSuite(s.ID):
+		case s.PSK && ep.conf.PSK != nil:
+			return false
+		case !s.PSK && ep.conf.Certificate != nil:
+			certificate = true
+		}
+	}
+	return certificate
 }
 
 const (
@@ -41,19 +118,28 @@ const (
 	randomTimeLen = 4  // gmt_unix_time before the 28 random bytes (RFC 5246, Section 7.4.1.2)
 )
 
-// newRandom makes the random of a ClientHello of ours: 20 random bytes, and 8 of an HMAC over them. Nobody else can tell
-// it from 28 random bytes, and a hello that somebody mirrors to us is known without any memory (RFC 9257, S7).
-func (ep *Endpoint) newRandom() [messages12.RandomBytesLength]byte {
-	var r [messages12.RandomBytesLength]byte
-	_, _ = rand.Read(r[:ownRandom]) // never fails (crypto/rand)
-	copy(r[ownRandom:], ep.mac("random", r[:ownRandom]))
+// newRandom makes the random of a ClientHello of ours: 4 and 20 random bytes, and 8 of an HMAC over the 20. Nobody else can
+// tell it from random bytes, and a hello that somebody mirrors to us is known without any memory (RFC 9257, S7).
+func (ep *Endpoint) newRandom() [32]byte {
+	r := randomBytes[[32]byte]()
+	copy(r[randomTimeLen+ownRandom:], ep.mac("random", r[randomTimeLen:randomTimeLen+ownRandom]))
 	return r
 }
 
 // mirrored reports whether a ClientHello carries a random that newRandom made.
-func (ep *Endpoint) mirrored(random [messages12.RandomLength]byte) bool {
+func (ep *Endpoint) mirrored(random [32]byte) bool {
 	r := random[randomTimeLen:]
 	return hmac.Equal(r[ownRandom:], ep.mac("random", r[:ownRandom])[:len(r)-ownRandom])
+}
+
+func randomBytes[T [8]byte | [32]byte]() (b T) {
+	switch b := any(&b).(type) {
+	case *[8]byte:
+		_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	case *[32]byte:
+		_, _ = rand.Read(b[:])
+	}
+	return b
 }
 
 // mac is HMAC-SHA256 under the endpoint's secret, which is made at its start and leaves the process in no form.
@@ -63,4 +149,34 @@ func (ep *Endpoint) mac(purpose string, b []byte) []byte {
 	h.Write([]byte{0})
 	h.Write(b)
 	return h.Sum(nil)
+}
+
+// rates limits how many handshakes a source prefix begins: a token bucket each, in a table of fixed size.
+type rates struct {
+	perSecond float64
+	seed      maphash.Seed
+
+	mu      sync.Mutex // guards the following field
+	buckets [prefixSlots]struct {
+		at   time.Time
+		left float64
+	}
+}
+
+func (r *rates) allow(site [8]byte, now time.Time) bool {
+	b := &r.buckets[maphash.Comparable(r.seed, site)%prefixSlots]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	full := 2 * r.perSecond
+	if b.at.IsZero() {
+		b.left = full
+	} else {
+		b.left = min(full, b.left+now.Sub(b.at).Seconds()*r.perSecond)
+	}
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
 }

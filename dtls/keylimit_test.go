@@ -2,17 +2,20 @@ package dtls
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"coapbridge/dtls/handshake"
+	"coapbridge/dtls/record"
 )
 
 // sealedNoise returns a datagram full of records of epoch 1 that nobody sealed, each with a body of that many bytes.
 func sealedNoise(body, size int) []byte {
 	var datagram []byte
-	for i := 0; len(datagram)+recordHeader+body <= size; i++ {
-		datagram = append(datagram, typeApplicationData, 0xfe, 0xfd)
+	for i := 0; len(datagram)+record.HeaderLen+body <= size; i++ {
+		datagram = append(datagram, byte(record.TypeApplicationData), 0xfe, 0xfd)
 		datagram = binary.BigEndian.AppendUint64(datagram, 1<<48|uint64(1<<40+i))
 		datagram = binary.BigEndian.AppendUint16(datagram, uint16(body))
 		datagram = append(datagram, make([]byte, body)...)
@@ -38,15 +41,13 @@ func TestD07FailedOpensCostDatagrams(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			live := b.serverSeen.conns[0]
-			require.Equal(t, 24, live.overhead)
-			live.failures = 1000 // in place of 2^20
+			require.Equal(t, 24, live.read.AEAD.Overhead())
 			const datagrams = 200
 			for range datagrams {
-				b.server.receive(pathKey{b.server.socks[0], netip.MustParseAddrPort(clientAddr)}, netip.Addr{}, tt.datagram)
-				b.drained(t)
+				b.receive(tt.datagram)
 			}
 			b.answers(t)
-			require.EqualValues(t, datagrams*tt.opens, live.unopened.Load())
+			require.EqualValues(t, datagrams*tt.opens, live.failedOpens())
 			require.NotZero(t, b.server.Stats().Dropped[tt.drop])
 		})
 	}
@@ -57,16 +58,18 @@ func TestD07FailedOpensEndTheKey(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	live := b.serverSeen.conns[0]
-	live.failures = 1000 // in place of 2^20
+	const left = 1000
+	limit := live.read.AEAD.MaxFailedOpens()
+	live.mu.Lock()
+	live.unopened = uint32(limit - left)
+	live.mu.Unlock()
 	datagrams := 0
-	for ; live.open(); datagrams++ {
-		b.server.receive(pathKey{b.server.socks[0], netip.MustParseAddrPort(clientAddr)}, netip.Addr{}, sealedNoise(24, 1232))
-		b.drained(t)
+	for ; live.isOpen(); datagrams++ {
+		b.receive(sealedNoise(24, 1232))
 		require.Less(t, datagrams, 2000)
 	}
-	t.Logf("%d failed opens cost %d datagrams; %d would cost %d", live.failures, datagrams, maxFailedOpens,
-		maxFailedOpens/maxLiveRecords)
-	require.GreaterOrEqual(t, datagrams, int(live.failures)/maxLiveRecords)
+	t.Logf("%d failed opens cost %d datagrams; %d would cost %d", left, datagrams, limit, limit/maxLiveRecords)
+	require.GreaterOrEqual(t, datagrams, left/maxLiveRecords)
 	b.serverSeen.wait(t, func() bool { return b.serverSeen.closed[live] == ReasonKeyLimit && len(b.serverSeen.closed) == 1 })
 }
 
@@ -75,19 +78,21 @@ func TestD07FailedOpensCountBesideAHandshake(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	live := b.serverSeen.conns[0]
-	h := b.server.newHandshake(live.key, RoleClient)
-	h.cancel = func(error) {}
-	h.answered.Store(true) // the cookie came back
-	require.True(t, b.server.admit(h))
-	defer func() {
-		b.server.release(h)
-		b.server.running.Done()
-	}()
+	n := b.server.newNegotiation(live.path(), live.localAddr(), RoleServer)
+	n.machine = handshake.NewClient(b.server.handshakes, n, handshake.Timers{}, handshake.ClientParams{PSKIdentity: []byte("x")}, time.Now())
+	require.True(t, b.server.admit(n))
+	defer n.cancel(errGivenUp)
 	const forged = 50
 	for range forged {
-		b.attack(clientAddr, sealedNoise(24, recordHeader+24))
+		b.attack(clientAddr, sealedNoise(24, record.HeaderLen+24))
 	}
 	b.answers(t)
-	require.EqualValues(t, forged, live.unopened.Load())
+	require.EqualValues(t, forged, live.failedOpens())
 	require.EqualValues(t, forged, b.server.Stats().Dropped[DropNotAuthentic])
+}
+
+func (c *Conn) failedOpens() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unopened
 }

@@ -4,24 +4,28 @@ import "time"
 
 // Limits bounds what peers may cost. The zero value of a field is its default.
 type Limits struct {
-	Sessions          int           // live sessions; a hello beyond it is dropped. Default 10,000 (about 500 MB)
-	SessionsPerPeer   int           // live sessions of one PeerID; beyond it the oldest is closed. Default 4
-	HalfOpen          int           // handshakes under way that a peer began. Default 2048 (18 KB each before the cookie)
-	HalfOpenPerPrefix int           // of those, from one IPv4 /24 or IPv6 /56. Default 512
-	HandshakeTimeout  time.Duration // from first ClientHello to Finished. Default 30 s
-	IdleTimeout       time.Duration // without an authentic record from the peer; Policy may differ. Default 2 h
-	MTU               int           // bytes of an IP packet, headers included. Default 1280, IPv6's minimum (RFC 8200, Section 5)
+	Sessions            int           // live sessions; beyond it one of the least recently used ends. Default 100,000
+	SessionsPerPeer     int           // live sessions of one PeerID; beyond it the oldest is closed. Default 4
+	HalfOpen            int           // handshakes under way whose cookie came back; beyond it the oldest ends. Default 4096 (6 KB each)
+	HalfOpenPerPrefix   int           // of those, from one IPv4 /24 or IPv6 /56. Default 2048
+	HandshakesPerPrefix int           // begun in a second from one such prefix, twice as many at once. Default 4000
+	HandshakeTimeout    time.Duration // from the cookie to Finished. Default 30 s
+	FlightTimeout       time.Duration // first retransmission timeout of a handshake (RFC 6347, Section 4.2.4.1). Default 1 s; NB-IoT and satellites want 9 s
+	IdleTimeout         time.Duration // without an authentic record from the peer; Policy may differ. Default 2 h
+	MTU                 int           // bytes of an IP packet, headers included. Default 1280, IPv6's minimum (RFC 8200, Section 5)
 }
 
 // The defaults of Limits.
 const (
-	defaultSessions          = 10_000
-	defaultSessionsPerPeer   = 4
-	defaultHalfOpen          = 2048
-	defaultHalfOpenPerPrefix = 512
-	defaultHandshakeTimeout  = 30 * time.Second // five flights of a client: 1+2+4+8+15 s
-	defaultIdleTimeout       = 2 * time.Hour
-	defaultMTU               = 1280
+	defaultSessions            = 100_000
+	defaultSessionsPerPeer     = 4
+	defaultHalfOpen            = 4096
+	defaultHalfOpenPerPrefix   = 2048
+	defaultHandshakesPerPrefix = 4000
+	defaultHandshakeTimeout    = 30 * time.Second // five flights of a client: 1+2+4+8+15 s
+	defaultFlightTimeout       = time.Second      // RFC 6347, Section 4.2.4.1
+	defaultIdleTimeout         = 2 * time.Hour
+	defaultMTU                 = 1280
 )
 
 // Limits that are nobody's choice.
@@ -32,11 +36,13 @@ const (
 	// headersIPv6 are the bytes of an IPv6 and a UDP header; IPv4's are fewer.
 	headersIPv6 = 40 + 8
 
-	// maxDatagram is the longest datagram that is read: pion's buffer holds as much, and no flight of ours or of an honest
-	// peer needs it.
+	// maxDatagram is the longest datagram that is read: no flight of an honest peer needs more.
 	maxDatagram = 8192
 
-	// maxControl holds the control messages that are asked for: one of at most 40 bytes.
+	// batchSize is how many datagrams one system call reads or writes: a prototype saw no gain beyond it.
+	batchSize = 32
+
+	// maxControl holds the control messages that are asked for: a packet information and a count of drops.
 	maxControl = 128
 
 	// maxPlaintext is the longest record that a live session takes. CoAP fits into 1152 bytes (RFC 7252, Section 4.6); a
@@ -44,34 +50,25 @@ const (
 	maxPlaintext = 2048
 
 	// maxLiveDatagram and maxLiveRecords bound what one datagram may bring to a live session: Ethernet's frame, and some
-	// records that were packed together. Without them one spoofed datagram would cost as many failed opens (maxFailedOpens)
-	// as headers fit into it.
+	// records that were packed together. Without them one spoofed datagram would cost as many failed opens (S24) as headers
+	// fit into it.
 	maxLiveDatagram = 1500
 	maxLiveRecords  = 4
-
-	// replayWindow is the receive window in records (RFC 6347, Section 4.1.2.6: at least 32, should be 64). Twice that
-	// forgives reordering between the paths of a mobile network.
-	replayWindow = 128
-
-	// pipeDepth bounds the datagrams that wait for one session or handshake; further ones are dropped (S21).
-	pipeDepth = 64
 
 	// maxHandshakeBytes and maxHandshakeRecords bound what one handshake may be sent (S17): a flight with a chain of four
 	// certificates is 4 KB, and it may be repeated some times.
 	maxHandshakeBytes   = 64 << 10
 	maxHandshakeRecords = 256
 
-	// cookieTimeout ends a handshake whose cookie doesn't come back: its source is forged or gone (S13). Round trips over
-	// NB-IoT take up to this long.
-	cookieTimeout = 10 * time.Second
+	// maxFragmentMemory bounds what fragments of all handshakes hold, in bytes (S17).
+	maxFragmentMemory = 64 << 20
 
-	// evictAfter is how long a handshake keeps its place for its cookie while others need it: a round trip over all but the
-	// slowest networks. Shorter, honest peers would be evicted; longer, a smaller flood keeps new ones out: HalfOpen places
-	// in evictAfter are 4096 hellos a second.
-	evictAfter = 500 * time.Millisecond
+	// cookieLifetime is how long a cookie's secret is the current one; it is good for as long again (S13). Round trips of
+	// satellites and NB-IoT take up to 10 s.
+	cookieLifetime = 30 * time.Second
 
-	// queueSlack is how many handshakes a queue of half-open ones holds in vain before they are swept out of it.
-	queueSlack = 16
+	// cidLength is that of our Connection IDs: 64 random bits can't be guessed (S27).
+	cidLength = 8
 
 	// staleHandshake is when a handshake in which nothing moves gives way to a new hello of the same address (a device that
 	// restarted in the middle). Earlier, a forged hello could break into one.
@@ -80,14 +77,23 @@ const (
 	// finishedLifetime is how long the peer may ask for our last flight again: 2 MSL (RFC 6347, Section 4.2.4).
 	finishedLifetime = 240 * time.Second
 
-	// maxRepeats is how often, in sealed records: a client repeats its Finished after 1, 2, 4 s and so on, at most each 60 s.
+	// maxRepeats is how often: a client repeats its Finished after 1, 2, 4 s and so on, at most each 60 s.
 	maxRepeats = 16
 
-	// flightInterval is the first retransmission timeout (RFC 6347, Section 4.2.4.1).
-	flightInterval = time.Second
+	// handshakeTick and sessionTick are the precision of timers: retransmissions, and idle limits and certificate expiry.
+	// Times the slots they reach some 16 s and 2 h.
+	handshakeTick, handshakeSlots = 64 * time.Millisecond, 256
+	sessionTick, sessionSlots     = 4 * time.Second, 2048
 
-	// sweepInterval is the precision of idle limits and certificate expiry.
-	sweepInterval = time.Second
+	// maxBusy is how many sessions keep their ciphers expanded, and busyTime for how long without a record. An AES key that
+	// is expanded anew for each record costs some 0.2 us and 1 KB of garbage.
+	maxBusy  = 4096
+	busyTime = 8 * time.Second
+
+	// maxTrial is how long a new address may be on trial before the session reverts to the old one, and trialFactor what may
+	// go there meanwhile, in bytes for each that came from it (S28; RFC 9146, Section 6).
+	maxTrial    = time.Minute
+	trialFactor = 3
 
 	// maxIdentity is the longest PSK identity that is looked up (RFC 4279, Section 5.3).
 	maxIdentity = 128
@@ -98,15 +104,22 @@ const (
 	maxChainBytes = 16 << 10
 	maxNames      = 64
 
+	// maxCachedChains is how many chains are remembered as verified, some 6 KB each.
+	maxCachedChains = 1024
+
+	// maxCrypto bounds the public-key operations that wait: at 150 us each they are done within 100 ms. Handshakes that begin
+	// may fill half of it, so that those under way are not held up by new ones.
+	maxCrypto = 512
+
+	// prefixSlots is how many source prefixes are told apart where their rates are limited; those that meet share a rate.
+	prefixSlots = 4096
+
+	// evictionSample is how many sessions are looked at to find one that was not used for long.
+	evictionSample = 32
+
 	// failureLogRate and failureLogBurst keep the log readable while somebody knocks (lines a second).
 	failureLogRate  = 1
 	failureLogBurst = 10
-
-	// Limits of one key, then the session ends and a new handshake makes another (S24): records sealed, and records that
-	// did not open. CCM 2^23, GCM 2^24.5 (RFC 9147, Section 4.5.3); 2^23 serves all. An 8-byte tag falls to a guess in 2^64:
-	// 2^20 tries leave odds of 2^-44.
-	maxSeals       = 1 << 23
-	maxFailedOpens = 1 << 20
 
 	// readErrorPause keeps a socket that fails at once from taking a core.
 	readErrorPause = 10 * time.Millisecond
@@ -118,7 +131,9 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.SessionsPerPeer, defaultSessionsPerPeer)
 	fill(&l.HalfOpen, defaultHalfOpen)
 	fill(&l.HalfOpenPerPrefix, defaultHalfOpenPerPrefix)
+	fill(&l.HandshakesPerPrefix, defaultHandshakesPerPrefix)
 	fill(&l.HandshakeTimeout, defaultHandshakeTimeout)
+	fill(&l.FlightTimeout, defaultFlightTimeout)
 	fill(&l.IdleTimeout, defaultIdleTimeout)
 	fill(&l.MTU, defaultMTU)
 	return l

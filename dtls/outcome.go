@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"coapbridge/dtls/handshake"
 )
 
 // Alert descriptions (RFC 5246, Section 7.2; RFC 4279, Section 2).
 const (
 	alertBadRecordMAC         = 20
 	alertHandshakeFailure     = 40
-	alertNoCertificate        = 41
 	alertDecryptError         = 51
-	alertProtocolVersion      = 70
 	alertInsufficientSecurity = 71
 	alertUnknownPSKIdentity   = 115
 )
@@ -35,80 +35,77 @@ func (e *HandshakeError) Error() string {
 // Unwrap returns the error underneath.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// outcome says how a handshake failed, from what was seen of it: pion's own errors are not exported.
-func (h *handshake) outcome(err, cause error) Outcome {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// outcome says how a handshake failed.
+func (n *negotiation) outcome(err error) Outcome {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, known := range []struct {
 		err error
 		is  Outcome
 	}{
 		{errSuperseded, OutcomeSuperseded}, {errEnding, OutcomeShutdown}, {errWithdrawn, OutcomeRevoked},
-		{errPSKFailed, OutcomePSKFailed}, {errNoCookie, OutcomeNoCookie}, {errEvicted, OutcomeEvicted},
-		{errGivenUp, OutcomeCancelled},
+		{errEvicted, OutcomeEvicted}, {errOverload, OutcomeLimit}, {errGivenUp, OutcomeCancelled},
+		{errLookup, OutcomePSKFailed}, {errNotAsked, OutcomeProtocolError},
 	} {
-		if errors.Is(err, known.err) || errors.Is(cause, known.err) {
+		if errors.Is(err, known.err) {
 			return known.is
 		}
 	}
-	var refused *CertificateError
-	var lookup *lookupError
-	switch {
-	case errors.As(err, &lookup):
-		return OutcomePSKFailed
-	case h.failure != nil && h.ownFault:
-		return OutcomeOwnCertificate
-	case errors.As(h.failure, &refused):
-		return refused.Outcome
-	case h.failure != nil:
-		return OutcomeCertificateRefused
-	case errors.Is(err, errNotAsked):
-		return OutcomeProtocolError
-	case h.alertIn >= 0:
-		return h.peerAlert()
-	case h.alertOut >= 0:
-		return h.ownAlert()
-	case errors.Is(cause, errDeadline) || errors.Is(cause, context.DeadlineExceeded):
-		if h.repeat.keyed && !h.verified.Load() || h.dial != nil && h.repeat.keyed {
+	if errors.Is(err, errDeadline) {
+		if n.keyed { // everything but a Finished that opens
 			return OutcomePSKFailed
 		}
 		return OutcomeTimeout
 	}
+	var failed *handshake.Error
+	if !errors.As(err, &failed) {
+		return OutcomeProtocolError
+	}
+	return n.reasonLocked(failed)
+}
+
+// reasonLocked gives the state machine's reason its counter.
+func (n *negotiation) reasonLocked(failed *handshake.Error) Outcome {
+	switch failed.Reason {
+	case handshake.ReasonPSKFailed:
+		return OutcomePSKFailed
+	case handshake.ReasonNoCommonSuite:
+		return OutcomeNoCommonSuite
+	case handshake.ReasonNoExtendedMasterSecret:
+		return OutcomeNoExtendedMasterSecret
+	case handshake.ReasonVersion:
+		return OutcomeVersion
+	case handshake.ReasonNoCertificate:
+		return OutcomeNoCertificate
+	case handshake.ReasonOwnCertificate:
+		return OutcomeOwnCertificate
+	case handshake.ReasonCertificate:
+		var refused *CertificateError
+		if errors.As(n.failure, &refused) {
+			return refused.Outcome
+		}
+		return OutcomeCertificateRefused
+	case handshake.ReasonPeerAlert:
+		return n.peerAlertLocked(failed.Alert)
+	case handshake.ReasonBudget:
+		return OutcomeLimit
+	}
 	return OutcomeProtocolError
 }
 
-// peerAlert reads the alert with which the peer gave up.
-func (h *handshake) peerAlert() Outcome {
-	switch h.alertIn {
+// peerAlertLocked reads the alert with which the peer gave up.
+func (n *negotiation) peerAlertLocked(alert uint8) Outcome {
+	switch alert {
 	case alertBadRecordMAC, alertDecryptError, alertUnknownPSKIdentity:
-		if h.peer.Kind == KindPSK {
+		if n.peer.Kind == KindPSK {
 			return OutcomePSKFailed
 		}
 	case alertInsufficientSecurity, alertHandshakeFailure:
-		if h.dial != nil {
+		if n.role == RoleServer {
 			return OutcomeNoCommonSuite
 		}
 	}
 	return OutcomePeerAlert
-}
-
-// ownAlert reads the alert with which pion gave up.
-func (h *handshake) ownAlert() Outcome {
-	switch h.alertOut {
-	case alertNoCertificate:
-		return OutcomeNoCertificate
-	case alertProtocolVersion:
-		return OutcomeVersion
-	case alertInsufficientSecurity, alertHandshakeFailure:
-		_, common := choose(h.ep.order, h.hello.suites, h.ep.conf.PSK != nil, h.ep.conf.Certificate != nil)
-		switch {
-		case h.role == RoleServer || !common:
-			return OutcomeNoCommonSuite
-		case !h.hello.ems:
-			return OutcomeNoExtendedMasterSecret
-		}
-	}
-	return OutcomeProtocolError
 }
 
 // remedy is what an operator can do about an outcome.
@@ -142,7 +139,7 @@ func (o Outcome) remedy() string {
 		return "the peer does not speak DTLS 1.2"
 	case OutcomePeerAlert:
 		return "the peer refused; its log says why"
-	case OutcomeTimeout, OutcomeNoCookie:
+	case OutcomeTimeout:
 		return "the peer stopped answering; check the network and firewalls on the way"
 	case OutcomeLimit, OutcomeEvicted:
 		return "a limit was reached; see Limits"
@@ -153,29 +150,22 @@ func (o Outcome) remedy() string {
 }
 
 // failed logs a handshake that failed, and tells the dialler.
-func (ep *Endpoint) failed(h *handshake, o Outcome, err error) {
-	h.mu.Lock()
-	peer, said := h.peer, h.failure
-	h.mu.Unlock()
+func (ep *Endpoint) failed(n *negotiation, o Outcome) {
+	n.mu.Lock()
+	peer, said := n.peer, n.failure
+	n.mu.Unlock()
 	level := slog.LevelInfo
 	switch o {
-	case OutcomeNoCookie, OutcomeEvicted, OutcomeSuperseded, OutcomeShutdown, OutcomeCancelled:
-		level = slog.LevelDebug // nobody proved anything, or nobody is to blame
+	case OutcomeEvicted, OutcomeSuperseded, OutcomeShutdown, OutcomeCancelled:
+		level = slog.LevelDebug // nobody is to blame
 	}
 	if level == slog.LevelDebug || ep.logLimit.Allow() {
 		ep.conf.Log.Log(context.Background(), level, "DTLS handshake failed", "device", ep.pseudonym(peer),
-			"reason", o.String(), "remedy", o.remedy(), "dialled", h.dial != nil)
+			"reason", o.String(), "remedy", o.remedy(), "dialled", n.role == RoleServer)
 	}
-	if h.dial == nil {
-		return
+	if n.dial != nil {
+		ep.answer(n.dial, n, nil, &HandshakeError{Outcome: o, Err: said})
 	}
-	ep.forget(h.dial)
-	var own *lookupError
-	if errors.As(err, &own) {
-		said = own.err
-	}
-	h.dial.err = &HandshakeError{Outcome: o, Err: said}
-	close(h.dial.done)
 }
 
 // logLookup says that Config.PSK could not look a key up, which no peer may see.

@@ -56,14 +56,11 @@ func TestH15CertificateRefused(t *testing.T) {
 			t.Parallel()
 			verify := trust(certs.ca)
 			server := newRecorder(true)
-			ep, addr := start(t, &Config{Certificate: present(certs.server), Handler: server, Verify: func(chain PeerChain) error {
-				if err := verify(chain); err != nil {
-					return err
-				}
+			ep, addr := start(t, &Config{Certificate: present(certs.server), Handler: server, Verify: func(chain PeerChain) (*x509.Certificate, error) {
 				if len(chain.Leaf.DNSNames) > 0 && chain.Leaf.DNSNames[0] == "stranger.test" {
-					return errors.New("no entry")
+					return nil, errors.New("no entry")
 				}
-				return nil
+				return verify(chain)
 			}})
 			_, err := pionDial(t, addr, pionCertificate(tt.own...)...)
 			require.EqualValues(t, 1, settledCount(t, ep, tt.want))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"coapbridge/dtls/record"
 	"coapbridge/internal/simnet"
 )
 
@@ -23,18 +24,18 @@ func TestReorderedFlightIsNoWrongKey(t *testing.T) {
 				n.Wire = func(p simnet.Packet) []simnet.Packet {
 					records := map[byte][]byte{}
 					for rest := p.Data; p.From.String() == clientAddr && len(rest) > 0; {
-						r, next, ok := parseRecord(rest)
+						r, next, ok := record.Parse(rest, cidLength)
 						if !ok {
 							break
 						}
 						name := byte('k')
 						switch {
-						case r.epoch == 1:
+						case r.Epoch == 1:
 							name = 'f'
-						case r.typ == typeChangeCipherSpec:
+						case r.Type == record.TypeChangeCipherSpec:
 							name = 'c'
 						}
-						records[name] = r.raw
+						records[name] = r.Raw
 						rest = next
 					}
 					if len(records) != 3 || flight == len(flights) {

@@ -4,86 +4,138 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
+	"unique"
 )
 
-// socket is one net.PacketConn of an endpoint, with the calls of *net.UDPConn that don't allocate where it is one.
-//
-// One that is bound to an unspecified address answers from the address to which the peer wrote, where the system can do
-// that (packetInfo): a host has several, and a peer's connected socket takes answers from no other.
-type socket struct {
-	conn net.PacketConn
-	udp  *net.UDPConn // conn, or nil
-	info packetInfo   // nil: the kernel chooses the source
-	oob  []byte       // for info; the reading goroutine alone
+// localAddr is the local address to which a datagram came and from which its answers leave. The zero value leaves the choice
+// to the kernel. It is as small as a pointer.
+type localAddr = unique.Handle[netip.Addr]
+
+// packet is one datagram that was read. What it holds is overwritten by the next read.
+type packet struct {
+	from  pathKey
+	local localAddr
+	data  []byte // longer than maxDatagram: it was cut off
 }
 
-func newSocket(conn net.PacketConn) (*socket, error) {
-	s := &socket{conn: conn}
-	s.udp, _ = conn.(*net.UDPConn)
-	if s.udp == nil {
-		return s, nil
+// outgoing is one datagram that is written. It is filled between socket.begin and socket.end.
+type outgoing struct {
+	to    pathKey
+	local localAddr
+	data  []byte       // its capacity is enough for any datagram of ours
+	alone *[1]outgoing // what it is part of; nil: the batch
+}
+
+// transport reads and writes the datagrams of one socket. Its reading half has one user, its writing half any number.
+type transport interface {
+	// read waits for datagrams and returns them. They are valid until the next call.
+	read() ([]packet, error)
+	// write writes datagrams. What the system doesn't take is lost, as on the network; it returns how many were.
+	write([]outgoing) (lost int)
+	// kernelDrops is how many datagrams the kernel dropped so far because the buffer was full.
+	kernelDrops() uint64
+}
+
+// socket is one net.PacketConn of an endpoint. While its reader works on what one system call brought, everything that is
+// written waits and leaves with one call as well.
+type socket struct {
+	conn  net.PacketConn
+	index uint16
+	transport
+	count *counters
+	free  sync.Pool // *[1]outgoing
+
+	mu       sync.Mutex // guards the following fields
+	batching bool
+	queue    []outgoing // of the batch; used[:n] are filled
+	n        int
+}
+
+func newSocket(conn net.PacketConn, index uint16, count *counters) (*socket, error) {
+	s := &socket{conn: conn, index: index, count: count, queue: make([]outgoing, batchSize)}
+	for i := range s.queue {
+		s.queue[i].data = make([]byte, 0, maxMTU)
 	}
-	local, err := addrPort(conn.LocalAddr())
-	if err != nil || !local.Addr().IsUnspecified() {
-		return s, err
+	s.free.New = func() any {
+		alone := &[1]outgoing{{data: make([]byte, 0, maxMTU)}}
+		alone[0].alone = alone
+		return alone
 	}
-	if s.info, err = newPacketInfo(s.udp); err != nil {
-		return nil, fmt.Errorf("dtls: ask for the destination of datagrams: %w", err)
+	var err error
+	if udp, ok := conn.(*net.UDPConn); ok {
+		if s.transport, err = newBatches(s, udp); err != nil {
+			return nil, fmt.Errorf("dtls: prepare the socket %v: %w", conn.LocalAddr(), err)
+		}
 	}
-	if s.info != nil {
-		s.oob = make([]byte, maxControl)
+	if s.transport == nil {
+		s.transport = &single{sock: s, buf: make([]byte, maxDatagram+1), packets: make([]packet, 1)}
 	}
 	return s, nil
 }
 
-// packetInfo is what a system tells about the local address of datagrams, as control messages (RFC 3542, Section 6).
-type packetInfo interface {
-	local(control []byte) netip.Addr // to which a datagram came; zero when unknown or not one host's
-	control(local netip.Addr) []byte // makes a datagram leave from there
+// begin returns a datagram to be filled and given to end. In between the caller must not block.
+func (s *socket) begin() *outgoing {
+	s.mu.Lock()
+	if s.batching && s.n < len(s.queue) {
+		o := &s.queue[s.n]
+		o.data = o.data[:0]
+		return o // end unlocks
+	}
+	s.mu.Unlock()
+	o := &s.free.Get().(*[1]outgoing)[0]
+	o.data = o.data[:0]
+	return o
 }
 
-// read reads one datagram, and the local address to which it came where that is known. IPv4 addresses in IPv6 clothing
-// become IPv4, so that an address has one spelling.
-func (s *socket) read(b []byte) (n int, from netip.AddrPort, local netip.Addr, err error) {
-	switch {
-	case s.info != nil:
-		var control int
-		n, control, _, from, err = s.udp.ReadMsgUDPAddrPort(b, s.oob)
-		if err == nil {
-			local = s.info.local(s.oob[:control])
+// end sends what begin returned, or drops it when nothing was put into it.
+func (s *socket) end(o *outgoing) {
+	if o.alone == nil {
+		if len(o.data) > 0 {
+			s.n++
 		}
-		return n, unmap(from), local, err
-	case s.udp != nil:
-		n, from, err = s.udp.ReadFromUDPAddrPort(b)
-		return n, unmap(from), local, err
+		s.mu.Unlock()
+		return
 	}
-	n, addr, err := s.conn.ReadFrom(b)
-	if err == nil {
-		from, err = addrPort(addr)
+	if len(o.data) > 0 {
+		s.lose(s.write(o.alone[:]))
 	}
-	return n, from, local, err
+	s.free.Put(o.alone)
 }
 
-// from returns the control message with which datagrams leave from a local address, or nil.
-func (s *socket) from(local netip.Addr) []byte {
-	if s.info == nil || !local.IsValid() {
-		return nil
-	}
-	return s.info.control(local)
+// send sends one datagram.
+func (s *socket) send(to pathKey, local localAddr, datagram []byte) {
+	o := s.begin()
+	o.to, o.local = to, local
+	o.data = append(o.data, datagram...)
+	s.end(o)
 }
 
-// write writes one datagram. control is what from returned.
-func (s *socket) write(b []byte, to netip.AddrPort, control []byte) error {
-	var err error
-	switch {
-	case control != nil:
-		_, _, err = s.udp.WriteMsgUDPAddrPort(b, control, to)
-	case s.udp != nil:
-		_, err = s.udp.WriteToUDPAddrPort(b, to)
-	default:
-		_, err = s.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
+// collect makes what is sent wait for flush. The reader calls both.
+func (s *socket) collect() {
+	s.mu.Lock()
+	s.batching = true
+	s.mu.Unlock()
+}
+
+// flush writes what was collected. Senders write on their own meanwhile.
+func (s *socket) flush() {
+	s.mu.Lock()
+	s.batching = false
+	n := s.n
+	s.mu.Unlock()
+	if n > 0 {
+		s.lose(s.write(s.queue[:n]))
+		s.mu.Lock()
+		s.n = 0
+		s.mu.Unlock()
 	}
-	return err
+}
+
+func (s *socket) lose(n int) {
+	if n > 0 {
+		s.count.dropped[DropNotSent].Add(uint64(n))
+	}
 }
 
 // reaches reports whether the socket's address family fits to; exact is true when it needs no IPv4-mapped address.
@@ -98,29 +150,33 @@ func (s *socket) reaches(to netip.Addr) (fits, exact bool) {
 	return local.Addr() == netip.IPv6Unspecified(), false
 }
 
-// addrPort reads a net.Addr as an address and a port.
-func addrPort(addr net.Addr) (netip.AddrPort, error) {
-	if udp, ok := addr.(*net.UDPAddr); ok {
-		return unmap(udp.AddrPort()), nil
-	}
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("dtls: not an IP address and port: %w", err)
-	}
-	return unmap(ap), nil
+// single is the transport of any net.PacketConn: one datagram at a time.
+type single struct {
+	sock    *socket
+	buf     []byte
+	packets []packet
 }
 
-func unmap(ap netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()) }
-
-// prefix is the part of an address that one site shares: IPv4 /24, IPv6 /56 (S50).
-func prefix(addr netip.Addr) netip.Prefix {
-	bits := 56
-	if addr.Is4() {
-		bits = 24
-	}
-	p, err := addr.WithZone("").Prefix(bits)
+func (s *single) read() ([]packet, error) {
+	n, addr, err := s.sock.conn.ReadFrom(s.buf)
 	if err != nil {
-		return netip.Prefix{}
+		return nil, err
 	}
-	return p
+	from, err := addrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	s.packets[0] = packet{from: s.sock.key(from), data: s.buf[:n]}
+	return s.packets, nil
 }
+
+func (s *single) write(datagrams []outgoing) (lost int) {
+	for i := range datagrams {
+		if _, err := s.sock.conn.WriteTo(datagrams[i].data, net.UDPAddrFromAddrPort(datagrams[i].to.addr())); err != nil {
+			lost++
+		}
+	}
+	return lost
+}
+
+func (*single) kernelDrops() uint64 { return 0 }

@@ -4,6 +4,5 @@ package dtls
 
 import "net"
 
-// newPacketInfo returns nil: the kernel chooses the source of what leaves a socket that is bound to no address. Bind one
-// socket to each address instead.
-func newPacketInfo(*net.UDPConn) (packetInfo, error) { return nil, nil }
+// newBatches has no implementation here: datagrams are read and written one at a time.
+func newBatches(*socket, *net.UDPConn) (transport, error) { return nil, nil }

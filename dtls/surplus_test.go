@@ -47,7 +47,7 @@ func TestReplacedSessionIsNoSurplus(t *testing.T) {
 	seen.mu.Lock()
 	bystander, replaced := seen.conns[0], seen.conns[1]
 	seen.mu.Unlock()
-	require.True(t, bystander.open())
-	require.False(t, replaced.open())
+	require.True(t, bystander.isOpen())
+	require.False(t, replaced.isOpen())
 	open(2)
 }

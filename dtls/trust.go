@@ -31,23 +31,28 @@ type Trust struct {
 // Verify checks the chain up to Roots at the present time, at most four certificates with the trust anchor; ECDSA on
 // P-256 or P-384 with SHA-2 throughout; key usage digitalSignature; the extended key usage of the role, where the
 // certificate has any; critical extensions and name constraints. It wants a subjectAltName, none with a wildcard, and of a
-// server that was dialled by name exactly that name. NamesOf gives the names. Its error is a *CertificateError.
-func (t *Trust) Verify(chain PeerChain) error {
+// server that was dialled by name exactly that name. NamesOf gives the names. It returns the trust anchor, and its error is a
+// *CertificateError.
+func (t *Trust) Verify(chain PeerChain) (*x509.Certificate, error) {
 	now := time.Now()
 	if t.Now != nil {
 		now = t.Now()
 	}
 	leaf := chain.Leaf
 	if err := checkTime(leaf, now); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkUsage(leaf); err != nil {
-		return err
+		return nil, err
 	}
-	if err := t.checkChain(chain, now); err != nil {
-		return err
+	anchor, err := t.checkChain(chain, now)
+	if err != nil {
+		return nil, err
 	}
-	return checkNames(chain)
+	if err := checkNames(chain); err != nil {
+		return nil, err
+	}
+	return anchor, nil
 }
 
 func refuse(o Outcome, format string, args ...any) error {
@@ -76,10 +81,10 @@ func checkUsage(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkChain builds the chain to the role's CA.
-func (t *Trust) checkChain(chain PeerChain, now time.Time) error {
+// checkChain builds the chain to the role's CA and returns that.
+func (t *Trust) checkChain(chain PeerChain, now time.Time) (*x509.Certificate, error) {
 	if t.Roots == nil { // x509 would take the system's
-		return refuse(OutcomeCertificateUntrusted, "no CA is configured for this role")
+		return nil, refuse(OutcomeCertificateUntrusted, "no CA is configured for this role")
 	}
 	usage := x509.ExtKeyUsageClientAuth
 	if chain.Role == RoleServer {
@@ -93,14 +98,14 @@ func (t *Trust) checkChain(chain PeerChain, now time.Time) error {
 		Roots: t.Roots, Intermediates: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return chainError(err, now)
+		return nil, chainError(err, now)
 	}
 	for _, c := range found {
 		if acceptable(c) {
-			return nil
+			return c[len(c)-1], nil
 		}
 	}
-	return refuse(OutcomeCertificateUntrusted, "the chain is too long, or not ECDSA with SHA-2 throughout")
+	return nil, refuse(OutcomeCertificateUntrusted, "the chain is too long, or not ECDSA with SHA-2 throughout")
 }
 
 // acceptable reports whether a valid chain is short enough and signed as we allow.

@@ -75,7 +75,7 @@ func TestTrustJudgesChains(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.chain.Role = RoleClient
-			err := (&Trust{Roots: tt.roots}).Verify(tt.chain)
+			_, err := (&Trust{Roots: tt.roots}).Verify(tt.chain)
 			if tt.want == OutcomeCompletedCertificate {
 				require.NoError(t, err)
 				return
@@ -115,7 +115,7 @@ func TestTrustComparesNames(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			chain := PeerChain{Leaf: ca.Server(t, tt.has...).Cert, Role: RoleServer, ServerName: tt.dialled}
-			err := (&Trust{Roots: ca.Pool()}).Verify(chain)
+			_, err := (&Trust{Roots: ca.Pool()}).Verify(chain)
 			if tt.ok {
 				require.NoError(t, err)
 				return

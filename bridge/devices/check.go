@@ -98,6 +98,14 @@ func (e *Entry) checkCredentials(r reporter) {
 	if e.PSK != nil {
 		e.PSK.check(r)
 	}
+	if !e.NoExtendedMasterSecret {
+		return
+	}
+	if e.Certificate != nil && e.Certificate.Fingerprint == "" { // a name is matched later than this is asked
+		r.Report("noExtendedMasterSecret", "needs a certificate that is named by its fingerprint", "write certificate.fingerprint:")
+	}
+	r.Warn("noExtendedMasterSecret", "the device's sessions are not bound to their handshakes (RFC 7627)",
+		"update its DTLS library, and remove the line")
 }
 
 func (p *PSK) check(r reporter) {

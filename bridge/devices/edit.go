@@ -174,6 +174,7 @@ func writeEntry(buf *bytes.Buffer, indent string, e *Entry) {
 		field("maxPayload", strconv.Itoa(e.MaxPayload))
 	}
 	flag("allowDelete", e.AllowDelete)
+	flag("noExtendedMasterSecret", e.NoExtendedMasterSecret)
 	text("appID", e.AppID)
 	if e.PSK != nil {
 		fmt.Fprintf(buf, "%s  psk:\n", indent)

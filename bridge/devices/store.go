@@ -131,6 +131,12 @@ func (s *Store) OneKey(id dtls.PeerID) bool {
 // OneKey reports whether the device has one pre-shared key for both directions (S7).
 func (e *Entry) OneKey() bool { return e.PSK != nil && e.PSK.Down.IsZero() }
 
+// NoExtendedMasterSecret reports whether a device's entry exempts it from RFC 7627.
+func (s *Store) NoExtendedMasterSecret(id dtls.PeerID) bool {
+	g := s.current.Load().find(id)
+	return g != nil && g.owner.entry.NoExtendedMasterSecret
+}
+
 // Device implements bridge.Directory.
 func (s *Store) Device(p *dtls.Peer) (*bridge.Device, bool) {
 	g := s.grant(p.ID, p.Names)

@@ -27,7 +27,8 @@ type Net struct {
 	// called from the sender's goroutine, one call at a time, and must not use the network. Set it before the first socket.
 	Wire func(Packet) []Packet
 
-	wire sync.Mutex // one call of Wire at a time
+	wire sync.Mutex // one call of Wire at a time; guards the following field
+	calm bool
 
 	mu    sync.Mutex // guards the following field
 	socks map[netip.AddrPort]*Socket
@@ -134,7 +135,9 @@ func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 	out := []Packet{p}
 	if s.net.Wire != nil {
 		s.net.wire.Lock()
-		out = s.net.Wire(p)
+		if !s.net.calm {
+			out = s.net.Wire(p)
+		}
 		s.net.wire.Unlock()
 	}
 	for _, p := range out {
@@ -181,3 +184,10 @@ func (s *Socket) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline implements net.PacketConn. Writes never wait.
 func (*Socket) SetWriteDeadline(time.Time) error { return nil }
+
+// Calm makes the wire deliver every datagram once from now on.
+func (n *Net) Calm() {
+	n.wire.Lock()
+	defer n.wire.Unlock()
+	n.calm = true
+}

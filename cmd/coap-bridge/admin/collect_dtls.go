@@ -26,6 +26,14 @@ func NewDTLSCollector(snapshot func() dtls.Stats) prometheus.Collector {
 				add(float64(s.RecordsIn), "in")
 				add(float64(s.RecordsOut), "out")
 			}),
+		total("dtls_kernel_dropped_total", "Datagrams that the kernel dropped because a socket's buffer was full.",
+			func(s S) uint64 { return s.KernelDrops }),
+		counter("dtls_address_changes_total",
+			"Sessions with a Connection ID that went on at another address. outcome: moved, reverted (of those, that went back, because the new address was not proven).",
+			[]string{"outcome"}, func(s S, add func(float64, ...string)) {
+				add(float64(s.Moves), "moved")
+				add(float64(s.Reverts), "reverted")
+			}),
 		total("dtls_read_errors_total", "Errors of the sockets that did not end them.", func(s S) uint64 { return s.ReadErrors }),
 	}}
 }

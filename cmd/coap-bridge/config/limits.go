@@ -11,13 +11,15 @@ import (
 // Limits are the limits that an operator may set; a zero value is the default, which stands in the help.
 type Limits struct {
 	// Sessions (package dtls).
-	Sessions          int           `yaml:"sessions" help:"live sessions in all (10000)"`
-	SessionsPerPeer   int           `yaml:"sessionsPerPeer" help:"live sessions of one credential; the oldest gives way (4)"`
-	HalfOpen          int           `yaml:"halfOpen" help:"handshakes in progress (2048)"`
-	HalfOpenPerPrefix int           `yaml:"halfOpenPerPrefix" help:"of those, from one IPv4 /24 or IPv6 /56 (512)"`
-	HandshakeTimeout  time.Duration `yaml:"handshakeTimeout" help:"for a whole handshake (30s)"`
-	IdleTimeout       time.Duration `yaml:"idleTimeout" help:"a session without a record from the device ends (2h)"`
-	MTU               int           `yaml:"mtu" help:"bytes of an IP packet, headers included (1280)"`
+	Sessions            int           `yaml:"sessions" help:"live sessions in all; one that was not used for long gives way (100000)"`
+	SessionsPerPeer     int           `yaml:"sessionsPerPeer" help:"live sessions of one credential; the oldest gives way (4)"`
+	HalfOpen            int           `yaml:"halfOpen" help:"handshakes in progress; the oldest gives way (4096)"`
+	HalfOpenPerPrefix   int           `yaml:"halfOpenPerPrefix" help:"of those, from one IPv4 /24 or IPv6 /56 (2048)"`
+	HandshakesPerPrefix int           `yaml:"handshakesPerPrefix" help:"handshakes a second from one such prefix (4000)"`
+	FlightTimeout       time.Duration `yaml:"flightTimeout" help:"until a flight of a handshake is sent again; NB-IoT and satellites want 9s (1s)"`
+	HandshakeTimeout    time.Duration `yaml:"handshakeTimeout" help:"for a whole handshake (30s)"`
+	IdleTimeout         time.Duration `yaml:"idleTimeout" help:"a session without a record from the device ends (2h)"`
+	MTU                 int           `yaml:"mtu" help:"bytes of an IP packet, headers included (1280)"`
 
 	// Exchanges (package coap).
 	MaxBody          int           `yaml:"maxBody" help:"bytes of a body put together from blocks (65536)"`
@@ -49,7 +51,7 @@ type Limits struct {
 func (l Limits) DTLS() dtls.Limits {
 	return dtls.Limits{
 		Sessions: l.Sessions, SessionsPerPeer: l.SessionsPerPeer, HalfOpen: l.HalfOpen, HalfOpenPerPrefix: l.HalfOpenPerPrefix,
-		HandshakeTimeout: l.HandshakeTimeout, IdleTimeout: l.IdleTimeout, MTU: l.MTU,
+		HandshakesPerPrefix: l.HandshakesPerPrefix, FlightTimeout: l.FlightTimeout, HandshakeTimeout: l.HandshakeTimeout, IdleTimeout: l.IdleTimeout, MTU: l.MTU,
 	}
 }
 

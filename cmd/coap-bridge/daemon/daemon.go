@@ -117,7 +117,7 @@ func (d *Daemon) build() error {
 	}
 	conf := &dtls.Config{
 		PSK: d.devices.PSK, Handler: d.bridge, Limits: c.Limits.DTLS(), Log: d.log, Pseudonym: d.options.Pseudonym, ClockOK: d.clockOK,
-		Verify: d.verify,
+		Verify: d.verify, Policy: d.policy,
 	}
 	if !c.Certificate.IsZero() {
 		conf.Certificate = d.keys.server

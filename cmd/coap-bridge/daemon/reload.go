@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,14 +92,23 @@ func (d *Daemon) apply(change *devices.Change) {
 		"changed", len(change.Changed), slog.Int("sessions_ended", ended))
 }
 
-// untrusted ends the sessions of certificates that no entry admits any more, or, with other CAs than before, that lead to
-// none of them. The latter takes some 0.1 ms a session, while no new one is taken.
+// untrusted ends the sessions of certificates that no entry admits any more, or, with other CAs than before, whose own is not
+// among them. A device whose certificate another of them issued as well makes a new session.
 func (d *Daemon) untrusted(otherCAs bool) {
+	judged := map[*x509.Certificate]bool{} // there are as many as CAs
+	trusted := func(anchor *x509.Certificate) bool {
+		ok, known := judged[anchor]
+		if !known {
+			ok = d.anchored(anchor)
+			judged[anchor] = ok
+		}
+		return ok
+	}
 	ended := d.dtls.CloseWhere(func(p *dtls.Peer) bool {
 		if p.ID.Kind != dtls.KindCertificate {
 			return false
 		}
-		return !d.devices.Admits(p.ID, p.Names) || otherCAs && (p.Chain == nil || d.trusted(*p.Chain) != nil)
+		return !d.devices.Admits(p.ID, p.Names) || otherCAs && !trusted(p.Anchor)
 	}, dtls.ReasonRevoked)
 	if ended > 0 {
 		d.log.Info("sessions ended, their certificates are no longer trusted", "sessions_ended", ended)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/x509"
 	"errors"
 	"net"
 	"strings"
@@ -13,20 +14,31 @@ import (
 var errNoDevice = errors.New("daemon: the certificate is no device's")
 
 // verify implements dtls.Config.Verify: the chain leads to the devices' CA, and the certificate is some device's.
-func (d *Daemon) verify(chain dtls.PeerChain) error {
-	if err := d.trusted(chain); err != nil {
-		return err
+func (d *Daemon) verify(chain dtls.PeerChain) (*x509.Certificate, error) {
+	trust := dtls.Trust{Roots: d.keys.current.Load().clientCA}
+	anchor, err := trust.Verify(chain)
+	if err != nil {
+		return nil, err
 	}
 	if !d.devices.Admits(dtls.PeerIDOf(chain.Leaf), dtls.NamesOf(chain.Leaf)) {
-		return errNoDevice
+		return nil, errNoDevice
 	}
-	return nil
+	return anchor, nil
 }
 
-// trusted judges a chain by the devices' present CAs.
-func (d *Daemon) trusted(chain dtls.PeerChain) error {
-	trust := dtls.Trust{Roots: d.keys.current.Load().clientCA}
-	return trust.Verify(chain)
+// anchored reports whether a trust anchor is one of the devices' present CAs, and in its time.
+func (d *Daemon) anchored(anchor *x509.Certificate) bool {
+	roots := d.keys.current.Load().clientCA
+	if anchor == nil || roots == nil { // x509 would take the system's
+		return false
+	}
+	_, err := anchor.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil
+}
+
+// policy implements dtls.Config.Policy.
+func (d *Daemon) policy(id dtls.PeerID) dtls.Policy {
+	return dtls.Policy{NoExtendedMasterSecret: d.devices.NoExtendedMasterSecret(id)}
 }
 
 // hostNames are the names by which a device may call this gateway in Uri-Host.

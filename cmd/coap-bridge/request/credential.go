@@ -131,14 +131,14 @@ func readKey(file string) (crypto.Signer, error) {
 
 // verifyServer judges the server's chain: issued by a trusted CA for a server, in its time, and for the name that was
 // dialled, which must stand in it exactly, with no wildcard and no common name (S8, S9).
-func (c *Credential) verifyServer(chain dtls.PeerChain) error {
+func (c *Credential) verifyServer(chain dtls.PeerChain) (*x509.Certificate, error) {
 	trust := dtls.Trust{Roots: c.Roots}
-	err := trust.Verify(chain)
+	anchor, err := trust.Verify(chain)
 	var judged *dtls.CertificateError
 	if errors.As(err, &judged) && judged.Outcome == dtls.OutcomeCertificateNoName {
-		return &nameError{want: chain.ServerName, has: namesOf(chain.Leaf), err: err}
+		return nil, &nameError{want: chain.ServerName, has: namesOf(chain.Leaf), err: err}
 	}
-	return err
+	return anchor, err
 }
 
 // nameError says that the server's certificate is for another name.

@@ -2,6 +2,7 @@ package request
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -260,12 +261,12 @@ func config(cred *Credential, h dtls.Handler) (*dtls.Config, func(error) error) 
 	var mu sync.Mutex
 	var verdict error
 	conf.Certificate = func(string) (dtls.Certificate, error) { return cred.Certificate, nil }
-	conf.Verify = func(chain dtls.PeerChain) error {
-		err := cred.verifyServer(chain)
+	conf.Verify = func(chain dtls.PeerChain) (*x509.Certificate, error) {
+		anchor, err := cred.verifyServer(chain)
 		mu.Lock()
 		defer mu.Unlock()
 		verdict = err
-		return err
+		return anchor, err
 	}
 	return conf, func(err error) error {
 		mu.Lock()

@@ -1,0 +1,96 @@
+package dtls
+
+import "time"
+
+// trial is a new address that a session with a Connection ID took up and that is not proven to be reachable yet: anybody on
+// the path can send a captured record from an address of his own before the original arrives. The old address is kept, and
+// what goes to the new one is limited (RFC 9146, Section 6; S28).
+type trial struct {
+	sock   *socket
+	at     pathKey
+	local  localAddr
+	until  time.Duration
+	credit int // bytes that may still go there
+
+	challenge [8]byte
+}
+
+// followLocked lets the session's address follow an authentic record: only one that is newer than all before moves it.
+func (c *Conn) followLocked(p *packet, newest bool, size int, now time.Duration) {
+	same := p.from == c.at
+	switch {
+	case same && c.trial != nil:
+		c.trial.credit += trialFactor * size
+	case same || !newest:
+	case c.trial != nil && p.from == c.trial.at: // the old address again
+		c.backLocked()
+	default:
+		if c.trial == nil {
+			c.trial = &trial{sock: c.sock, at: c.at, local: c.local}
+		}
+		c.trial.until, c.trial.credit, c.trial.challenge = now+maxTrial, trialFactor*size, randomBytes[[8]byte]()
+		c.at, c.sock = p.from, c.ep.socks[p.from.sock]
+		c.ep.count.moves.Add(1)
+	}
+	if p.from == c.at {
+		c.local = p.local
+	}
+}
+
+// backLocked returns to the old address.
+func (c *Conn) backLocked() {
+	c.at, c.local, c.sock = c.trial.at, c.trial.local, c.trial.sock
+	c.trial = nil
+	c.ep.count.reverts.Add(1)
+}
+
+// revertLocked ends a trial that took too long.
+func (c *Conn) revertLocked() {
+	if c.trial != nil && c.ep.elapsed() > c.trial.until {
+		c.backLocked()
+	}
+}
+
+// afford takes a record of n bytes of plaintext from what an address on trial may get, and reports whether it was enough.
+func (c *Conn) afford(n int) bool {
+	if c.trial == nil {
+		return true
+	}
+	size := c.ep.conf.Limits.payload() - c.MaxPlaintext() + n
+	if size > c.trial.credit {
+		return false
+	}
+	c.trial.credit -= size
+	return true
+}
+
+// Unproven reports whether the peer's address is on trial: it changed, and nothing shows yet that the peer gets what is sent
+// there. Until Prove is called it gets at most three times the bytes that came from it.
+func (c *Conn) Unproven() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revertLocked()
+	return c.trial != nil
+}
+
+// Challenge returns 8 unpredictable bytes that belong to the trial that the peer's address is on; false: there is none.
+func (c *Conn) Challenge() (challenge [8]byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revertLocked()
+	if c.trial == nil {
+		return challenge, false
+	}
+	return c.trial.challenge, true
+}
+
+// Prove ends the trial to which a challenge belongs. It is for a caller who got back, in a record of the session, 8
+// unpredictable bytes that were sent after Challenge returned it: the challenge itself in an Echo option (RFC 9175), or the
+// token of a request of ours.
+func (c *Conn) Prove(challenge [8]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trial != nil && c.trial.challenge == challenge {
+		c.trial = nil
+	}
+}
