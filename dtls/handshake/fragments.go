@@ -37,8 +37,18 @@ func (p *partial) agrees(f *fragment) bool {
 	return true
 }
 
-// add takes a fragment that agrees. It reports whether that brought anything new.
-func (p *partial) add(f *fragment) bool {
+// has reports whether all of a fragment came before.
+func (p *partial) has(f *fragment) bool {
+	for _, s := range p.spans {
+		if s.from <= f.offset && s.to >= f.offset+len(f.body) {
+			return true
+		}
+	}
+	return false
+}
+
+// add takes a fragment that agrees and brings something new.
+func (p *partial) add(f *fragment) {
 	n := span{f.offset, f.offset + len(f.body)}
 	i := 0
 	for i < len(p.spans) && p.spans[i].to < n.from {
@@ -46,15 +56,12 @@ func (p *partial) add(f *fragment) bool {
 	}
 	j := i
 	for j < len(p.spans) && p.spans[j].from <= n.to {
-		if p.spans[j].from <= n.from && p.spans[j].to >= n.to {
-			return false
-		}
 		n.from, n.to = min(n.from, p.spans[j].from), max(n.to, p.spans[j].to)
 		j++
 	}
 	copy(p.body()[f.offset:], f.body)
 	p.spans = slices.Replace(p.spans, i, j, n)
-	return true
+	p.count++
 }
 
 // fragments keeps what came of the messages from the next one on, within bounds.
@@ -71,7 +78,7 @@ func (k *fragments) put(n int, f *fragment) (over bool) {
 		return false
 	}
 	p := k.ahead[n]
-	if p != nil && !p.agrees(f) || p != nil && p.complete() {
+	if p != nil && (p.complete() || !p.agrees(f) || p.has(f)) {
 		return false
 	}
 	if k.count >= maxFragments {
@@ -89,10 +96,8 @@ func (k *fragments) put(n int, f *fragment) (over bool) {
 		p.text = p.text[:size]
 		k.ahead[n] = p
 	}
-	if p.add(f) {
-		p.count++
-		k.count++
-	}
+	p.add(f)
+	k.count++
 	return false
 }
 

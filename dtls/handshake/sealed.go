@@ -82,9 +82,9 @@ func (m *Machine) receiveSealed(r record.Record, now time.Time) {
 func (m *Machine) notOpened(r record.Record, now time.Time) {
 	switch {
 	case m.client:
-	case !m.failed:
-		m.failed, m.failedSeq = true, r.Seq
-	case m.repeated && r.Seq > m.failedSeq:
+	case !m.repeated:
+		m.failed, m.failedSeq = true, max(m.failedSeq, r.Seq)
+	case r.Seq > m.failedSeq: // else a doubled datagram
 		reason := ReasonSignature
 		if m.suite.PSK {
 			reason = ReasonPSKFailed
