@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"container/heap"
+	"context"
 	"crypto/elliptic"
 	"fmt"
 	"math/rand/v2"
@@ -93,7 +94,7 @@ func (w *world) at(d time.Duration, do func(time.Time)) {
 func (w *world) jobs(m *Machine) {
 	if j := m.Job(); j != nil {
 		w.at(time.Duration(w.r.Int64N(int64(w.work)+1)), func(now time.Time) {
-			j.Run(nil) //nolint:staticcheck // the callbacks here don't look at it
+			j.Run(context.Background())
 			m.Resume(j, now)
 			w.jobs(m)
 		})

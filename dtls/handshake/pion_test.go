@@ -172,11 +172,10 @@ func perfect(deliver func()) { deliver() }
 
 // pionRun lets a pion peer shake hands with a machine in a synctest bubble, which is done when both have said so.
 type pionRun struct {
-	pipe   *pipe
-	net    network
-	cidLen int
-	up     chan []byte   // to the machine
-	over   chan struct{} // closed when the machine is done
+	pipe *pipe
+	net  network
+	up   chan []byte   // to the machine
+	over chan struct{} // closed when the machine is done
 
 	receive func(datagram []byte, now time.Time)
 	output  func() [][]byte
