@@ -26,7 +26,7 @@ func TestSimultaneousStarts(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				n := &simnet.Net{Wire: lossy(seed)}
-				a, b := newRecorder(true), newRecorder(true)
+				a, b := newRecorder(false), newRecorder(false)
 				left, _ := startOn(t, &Config{PSK: testPSK, Handler: a}, n.Listen(serverAddr))
 				right, _ := startOn(t, &Config{PSK: testPSK, Handler: b}, n.Listen(clientAddr))
 				id := PeerID{Kind: KindPSK, ID: testIdentity}
@@ -100,7 +100,7 @@ func TestD08NoNonceTwice(t *testing.T) {
 			sent = append(sent, p) // one call at a time
 			return wire(p)
 		}}
-		ends := []*keyed{{recorder: newRecorder(true)}, {recorder: newRecorder(true)}}
+		ends := []*keyed{{recorder: newRecorder(false)}, {recorder: newRecorder(false)}}
 		left, _ := startOn(t, &Config{PSK: testPSK, Handler: ends[0]}, n.Listen(serverAddr))
 		right, _ := startOn(t, &Config{PSK: testPSK, Handler: ends[1]}, n.Listen(clientAddr))
 		id := PeerID{Kind: KindPSK, ID: testIdentity}

@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -37,7 +38,7 @@ type chains struct {
 // judge accepts or refuses the chain that a peer presented.
 func (s *chains) judge(n *negotiation, raw [][]byte, serverName string, generation uint64) (*knownChain, error) {
 	role, expected := n.role, PeerID{}
-	if n.dial != nil && n.role == RoleServer {
+	if n.role == RoleServer {
 		serverName, expected = n.dial.key.serverName, n.dial.key.id
 	}
 	if size := chainSize(raw); len(raw) == 0 || len(raw) > maxChain || size > maxChainBytes {
@@ -89,7 +90,7 @@ func fingerprint(raw [][]byte) (sum [sha256.Size]byte) {
 func parseChain(raw [][]byte, role Role, serverName string) (*knownChain, error) {
 	known := &knownChain{parsed: PeerChain{Role: role, ServerName: serverName}}
 	for i, der := range raw {
-		cert, err := x509.ParseCertificate(der)
+		cert, err := x509.ParseCertificate(bytes.Clone(der)) // it keeps what it parses
 		if err != nil {
 			return nil, &CertificateError{OutcomeCertificateUntrusted, err}
 		}

@@ -32,6 +32,7 @@ type Conn struct {
 	state    atomic.Int32  // 0 while open, then Reason + 1
 	lastSeen atomic.Uint32 // when the last authentic record came, in seconds of Endpoint.elapsed
 	idle     uint32        // seconds
+	aead     record.AEAD
 
 	mu          sync.Mutex // guards the following fields
 	owner       any
@@ -42,7 +43,7 @@ type Conn struct {
 	at          pathKey
 	local       localAddr
 	sock        *socket
-	remoteCID   string // goes into our records; "": none
+	remoteCID   []byte // goes into our records
 	localCID    uint64 // is in theirs, where hasCID
 	hasCID      bool
 	wiped       bool
@@ -67,7 +68,7 @@ func (ep *Endpoint) newConn(n *negotiation, r *handshake.Result) *Conn {
 	peer := &Peer{
 		ID: n.peer, Role: n.role, ServerName: r.ServerName, CipherSuite: r.Suite.Name, Since: time.Now(),
 	}
-	if n.dial != nil && n.dial.key.serverName != "" {
+	if n.role == RoleServer && n.dial.key.serverName != "" {
 		peer.ServerName = n.dial.key.serverName
 	}
 	if n.chain != nil {
@@ -79,9 +80,9 @@ func (ep *Endpoint) newConn(n *negotiation, r *handshake.Result) *Conn {
 	}
 	now := ep.elapsed()
 	c := &Conn{
-		ep: ep, peer: peer, read: r.Read, write: r.Write, window: r.Window, sequence: r.NextSeq,
+		ep: ep, peer: peer, aead: r.Read.AEAD, read: r.Read, write: r.Write, window: r.Window, sequence: r.NextSeq,
 		idle: max(seconds(idle), 1), at: n.at, local: n.local, sock: ep.socks[n.at.sock],
-		remoteCID: string(r.RemoteCID), hasCID: len(r.LocalCID) == cidLength,
+		remoteCID: r.RemoteCID, hasCID: len(r.LocalCID) == cidLength,
 	}
 	c.lastSeen.Store(seconds(now))
 	if c.hasCID {
@@ -114,7 +115,7 @@ func (c *Conn) expandedLocked() *ciphers {
 // authentic. Only the goroutine that read the datagram calls it.
 func (c *Conn) receive(r record.Record, p *packet, now time.Duration) bool {
 	ep := c.ep
-	overhead := c.read.AEAD.Overhead()
+	overhead := c.aead.Overhead()
 	if len(r.Payload) < overhead || len(r.Payload) > maxPlaintext+overhead {
 		ep.count.drop(DropMalformed)
 		return false
@@ -143,7 +144,7 @@ func (c *Conn) receive(r record.Record, p *packet, now time.Duration) bool {
 	typ, plaintext, ok := c.expandedLocked().open.Open(r)
 	if !ok {
 		c.unopened++
-		spent := uint64(c.unopened) > c.read.AEAD.MaxFailedOpens()
+		spent := uint64(c.unopened) > c.aead.MaxFailedOpens()
 		c.mu.Unlock()
 		ep.count.drop(DropNotAuthentic)
 		if spent {
@@ -224,8 +225,7 @@ func (c *Conn) madeBy(random [32]byte) bool {
 // sealLocked appends one record of ours.
 func (c *Conn) sealLocked(dst []byte, typ record.Type, plaintext []byte) []byte {
 	const epoch = 1
-	var cid [maxRemoteCID]byte
-	dst = c.expandedLocked().seal.Seal(dst, typ, epoch, c.sequence, cid[:copy(cid[:], c.remoteCID)], plaintext)
+	dst = c.expandedLocked().seal.Seal(dst, typ, epoch, c.sequence, c.remoteCID, plaintext)
 	c.sequence++
 	return dst
 }
@@ -241,7 +241,7 @@ func (c *Conn) Send(b []byte) error {
 	case c.wiped || !c.isOpen():
 		c.mu.Unlock()
 		return ErrClosed
-	case c.sequence >= c.write.AEAD.MaxSeals():
+	case c.sequence >= c.aead.MaxSeals():
 		c.mu.Unlock()
 		c.Close(ReasonKeyLimit) // S24
 		return ErrClosed
@@ -287,8 +287,8 @@ func (c *Conn) ConnectionID() bool { return c.hasCID }
 
 // MaxPlaintext returns how many bytes Send takes at most, so that a packet stays within Limits.MTU.
 func (c *Conn) MaxPlaintext() int {
-	room := c.ep.conf.Limits.payload() - record.HeaderLen - c.write.AEAD.Overhead()
-	if c.remoteCID != "" {
+	room := c.ep.conf.Limits.payload() - record.HeaderLen - c.aead.Overhead()
+	if len(c.remoteCID) > 0 {
 		room -= len(c.remoteCID) + 1 // and the inner type (RFC 9146, Section 4)
 	}
 	return room
@@ -335,7 +335,7 @@ func (c *Conn) end(r Reason, tell bool) {
 		const warning, closeNotify = 1, 0
 		o.data = c.sealLocked(o.data, record.TypeAlert, []byte{warning, closeNotify})
 	}
-	c.read, c.write, c.wiped = record.Key{AEAD: c.read.AEAD}, record.Key{AEAD: c.write.AEAD}, true
+	c.read, c.write, c.wiped = record.Key{}, record.Key{}, true
 	c.last, c.trial = nil, nil
 	c.busy.Store(nil)
 	c.mu.Unlock()

@@ -89,7 +89,7 @@ func (ep *Endpoint) dial(ctx context.Context, key dialKey) (*Conn, error) {
 			ep.forgetLocked(d) // nobody joins what is about to end
 		}
 		ep.mu.Unlock()
-		if last {
+		if last && n.role == RoleServer { // the peer may go on with what it began
 			n.cancel(errGivenUp)
 		}
 		return nil, context.Cause(ctx)
@@ -130,7 +130,12 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.mu.Unlock()
 		return nil, d, nil
 	}
-	if n := ep.pending[at]; n != nil && !n.givenUpLocked() {
+	if n := ep.pending[at]; n != nil && n.role == RoleClient && n.dial == nil { // the peer began: it is waited for
+		d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
+		n.dial, ep.dials[key] = d, d
+		ep.mu.Unlock()
+		return nil, d, nil
+	} else if n != nil && !n.givenUpLocked() {
 		ep.mu.Unlock()
 		return nil, nil, ErrBusy
 	}
@@ -194,9 +199,10 @@ func (ep *Endpoint) forgetLocked(d *dialing) {
 }
 
 // answer tells who waits for a handshake how it ended, unless another one took it over.
-func (ep *Endpoint) answer(d *dialing, n *negotiation, c *Conn, err error) {
+func (ep *Endpoint) answer(n *negotiation, c *Conn, err error) {
 	ep.mu.Lock()
-	if d.n != n {
+	d := n.dial
+	if d == nil || d.n != n {
 		ep.mu.Unlock()
 		return
 	}

@@ -151,10 +151,7 @@ func (ep *Endpoint) read(sock *socket) error {
 // receiveAll works on what one system call brought; what is sent meanwhile leaves with one call as well.
 func (ep *Endpoint) receiveAll(sock *socket, g *greeter, packets []packet) {
 	now := time.Now()
-	if at := ep.since(now); at-g.rotated >= cookieLifetime {
-		g.cookies.Rotate()
-		g.rotated = at
-	}
+	g.cookies.Rotate(now)
 	sock.collect()
 	for i := range packets {
 		ep.receive(g, &packets[i], now)

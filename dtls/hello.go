@@ -15,7 +15,6 @@ import (
 // greeter is what the reader of one socket needs to answer a ClientHello without keeping anything of it (S13).
 type greeter struct {
 	cookies *handshake.Cookies
-	rotated time.Duration
 	cookie  [maxCookie]byte
 	answer  []byte
 }
@@ -27,13 +26,17 @@ const maxCookie = 64
 // nothing but the answer. One with it comes from where it says, and begins a handshake, or repeats the hello of one.
 func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 	h, ok := handshake.ParseHello(r.Payload)
-	if !ok {
+	switch {
+	case !ok && isFragment(r.Payload):
 		// Deviation: RFC 6347, Section 4.2.3, lets a ClientHello be fragmented. Memory for an unproven source is not given.
 		ep.count.handshakes[OutcomeFragmentedHello].Add(1)
 		return
+	case !ok:
+		ep.count.drop(DropMalformed)
+		return
 	}
 	pending := ep.pendingAt(p.from)
-	if pending != nil && pending.role == RoleClient && [32]byte(h.Random) == pending.hello {
+	if pending != nil && pending.role == RoleClient && *h.Random == pending.hello {
 		if len(h.Cookie) > 0 { // the hello that began it, again
 			pending.receive(r, a.time)
 			return
@@ -46,18 +49,19 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 		} else {
 			ep.count.handshakes[OutcomeCookieSent].Add(1)
 		}
-		g.answer = handshake.AppendHelloVerifyRequest(g.answer[:0], r.Seq, g.cookies.Append(g.cookie[:0], from, h))
+		g.answer = handshake.AppendHelloVerifyRequest(g.answer[:0], r.Seq, h.MessageSeq, g.cookies.Append(g.cookie[:0], from, h))
 		ep.socks[p.from.sock].send(p.from, p.local, g.answer)
 		return
 	}
 	switch {
 	case a.begun: // a flight has one; more would begin one handshake after the other
 		ep.count.drop(DropUnexpected)
-	case a.live != nil && a.live.madeBy(h.Random): // a late copy of the hello that made this session
+	case a.live != nil && a.live.madeBy(*h.Random): // a late copy of the hello that made this session
 		ep.count.drop(DropEpoch0OnLive)
-	case ep.mirrored([32]byte(h.Random)):
+	case ep.mirrored(*h.Random):
 		ep.count.handshakes[OutcomeMirrored].Add(1)
-	case pending != nil && !ep.yields(pending, h, a.now):
+	case pending != nil && pending.role == RoleClient && !pending.givesWay(a.now),
+		pending != nil && pending.role == RoleServer && !pending.yields(h.Random):
 		ep.count.drop(DropBusy)
 	default:
 		a.begun = true
@@ -65,14 +69,10 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 	}
 }
 
-// yields reports whether a hello with a good cookie takes the place of the handshake at its address. Where both sides began
-// at once, the greater random stays the client: both come to the same conclusion.
-func (ep *Endpoint) yields(pending *negotiation, h handshake.Hello, now time.Duration) bool {
-	if pending.role == RoleServer {
-		mine := pending.machine.ClientRandom()
-		return string(h.Random[:]) > string(mine[:]) || pending.givesWay(now)
-	}
-	return pending.givesWay(now)
+// isFragment reports whether a handshake message is shorter than the whole (RFC 6347, Section 4.2.2).
+func isFragment(b []byte) bool {
+	const header, length, fragmentLength = 12, 1, 9
+	return len(b) >= header && [3]byte(b[length:]) != [3]byte(b[fragmentLength:])
 }
 
 // accept begins the handshake of a ClientHello whose cookie is good.
@@ -85,7 +85,7 @@ func (ep *Endpoint) accept(p *packet, h handshake.Hello, seq uint64, a *arrival)
 		}
 	}
 	n := ep.newNegotiation(p.from, p.local, RoleClient)
-	n.hello, n.site = [32]byte(h.Random), p.from.prefix()
+	n.hello, n.site = *h.Random, p.from.prefix()
 	if !ep.rates.allow(n.site, a.time) || !ep.admit(n) {
 		n.stop()
 		ep.count.handshakes[OutcomeLimit].Add(1)

@@ -63,10 +63,6 @@ const (
 	// maxFragmentMemory bounds what fragments of all handshakes hold, in bytes (S17).
 	maxFragmentMemory = 64 << 20
 
-	// cookieLifetime is how long a cookie's secret is the current one; it is good for as long again (S13). Round trips of
-	// satellites and NB-IoT take up to 10 s.
-	cookieLifetime = 30 * time.Second
-
 	// cidLength is that of our Connection IDs: 64 random bits can't be guessed (S27).
 	cidLength = 8
 

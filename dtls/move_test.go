@@ -147,9 +147,8 @@ func TestD10ReplaysMoveNothing(t *testing.T) {
 		unknown := bytes.Clone(p.Data)
 		unknown[record.HeaderLen-2] ^= 1 // the first byte of the Connection ID
 		b.attack("203.0.113.66:666", unknown)
-		plain := bytes.Clone(p.Data)
-		plain[0] = byte(record.TypeApplicationData) // RFC 9146, Section 3
-		b.attack(home.String(), plain)
+		plain := record.NewCipher(&b.conn.write).Seal(nil, record.TypeApplicationData, 1, uint64(1000+i), nil, []byte("x"))
+		b.attack(home.String(), plain) // RFC 9146, Section 3: without its Connection ID it is not the session's
 	}
 	b.answers(t)
 	after := b.server.Stats()
@@ -194,5 +193,5 @@ func TestConnectionIDOutlivesItsAddress(t *testing.T) {
 	}()
 	b.answers(t)
 	require.True(t, c.isOpen())
-	require.EqualValues(t, binary.BigEndian.Uint64([]byte(b.conn.remoteCID)), c.localCID)
+	require.EqualValues(t, binary.BigEndian.Uint64(b.conn.remoteCID), c.localCID)
 }

@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -35,7 +36,7 @@ type negotiation struct {
 	role  Role               // of the peer
 	hello [32]byte           // the random of its ClientHello; zero when we dial
 	site  [8]byte            // its source prefix
-	dial  *dialing           // who waits for it; nil when the peer began it
+	dial  *dialing           // who waits for it; where the peer began it, guarded by Endpoint.mu, and nil when nobody does
 	timer links[negotiation] // guarded by Endpoint.clock
 	ctx   context.Context    // of what is looked up for it
 	stop  context.CancelFunc
@@ -82,7 +83,7 @@ func (ep *Endpoint) newCID() (uint64, []byte) {
 func (n *negotiation) receive(r record.Record, now time.Time) {
 	n.mu.Lock()
 	switch {
-	case n.over:
+	case n.over || n.machine == nil: // it is over, or its key is being looked up
 		n.mu.Unlock()
 		n.ep.count.drop(DropNoSession)
 		return
@@ -112,6 +113,11 @@ func (n *negotiation) tick(now time.Time) {
 	if n.ep.since(now) >= n.expires {
 		n.mu.Unlock()
 		n.cancel(errDeadline)
+		return
+	}
+	if n.machine == nil {
+		n.mu.Unlock()
+		n.ep.schedule(n, n.expires)
 		return
 	}
 	if at := n.machine.Deadline(); !at.IsZero() && !at.After(now) {
@@ -195,6 +201,19 @@ func (n *negotiation) offered(cid []byte) bool {
 	return len(cid) == cidLength && binary.BigEndian.Uint64(cid) == n.cid
 }
 
+// yields reports whether our dialling gives way to a hello of the peer's own, where both sides began at once. As long as nothing
+// came from the peer, it has no hello with a cookie of ours, and can't have given way itself. After that the greater random
+// stays the client, and both come to the same conclusion.
+func (n *negotiation) yields(random *[32]byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.machine == nil || n.records == 0 {
+		return true
+	}
+	own := n.machine.ClientRandom()
+	return bytes.Compare(random[:], own[:]) > 0
+}
+
 // givesWay reports whether a new hello of the same address, whose cookie came back, may take this handshake's place: a
 // device may have restarted in the middle.
 func (n *negotiation) givesWay(now time.Duration) bool {
@@ -237,7 +256,7 @@ func (n *negotiation) PSK(ctx context.Context, identity []byte, serverName strin
 
 // Certificate implements handshake.Callbacks.
 func (n *negotiation) Certificate(serverName string) ([][]byte, crypto.Signer, error) {
-	if n.dial != nil && n.role == RoleServer {
+	if n.role == RoleServer {
 		serverName = n.dial.key.serverName
 	}
 	own, err := n.ep.conf.Certificate(serverName)

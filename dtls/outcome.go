@@ -163,9 +163,7 @@ func (ep *Endpoint) failed(n *negotiation, o Outcome) {
 		ep.conf.Log.Log(context.Background(), level, "DTLS handshake failed", "device", ep.pseudonym(peer),
 			"reason", o.String(), "remedy", o.remedy(), "dialled", n.role == RoleServer)
 	}
-	if n.dial != nil {
-		ep.answer(n.dial, n, nil, &HandshakeError{Outcome: o, Err: said})
-	}
+	ep.answer(n, nil, &HandshakeError{Outcome: o, Err: said})
 }
 
 // logLookup says that Config.PSK could not look a key up, which no peer may see.

@@ -185,6 +185,7 @@ func (ep *Endpoint) promote(c *Conn, n *negotiation, last [][]byte) bool {
 		return true
 	}
 	gone := ep.enterLocked(c)
+	ep.count.handshakes[completed(c)].Add(1) // before it counts as under way no more
 	delete(ep.pending, n.at)
 	ep.running.Add(1)
 	ep.mu.Unlock()
@@ -193,13 +194,10 @@ func (ep *Endpoint) promote(c *Conn, n *negotiation, last [][]byte) bool {
 		g.conn.end(g.reason, g.reason != ReasonReplaced)
 	}
 	n.transmit(last)
-	ep.count.handshakes[completed(c)].Add(1)
 	ep.release(n)
 	ep.conf.Handler.HandleConn(c)
 	c.calls.Unlock()
-	if n.dial != nil {
-		ep.answer(n.dial, n, c, nil)
-	}
+	ep.answer(n, c, nil)
 	return true
 }
 

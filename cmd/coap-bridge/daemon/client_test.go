@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"slices"
@@ -80,7 +81,7 @@ func connectAs(t *testing.T, to netip.AddrPort, leaf *testpki.Leaf) *client {
 		Certificate: func(string) (dtls.Certificate, error) {
 			return dtls.Certificate{Chain: [][]byte{leaf.Cert.Raw}, Key: leaf.Key}, nil
 		},
-		Verify: func(dtls.PeerChain) error { return nil }, ClockOK: func() bool { return true },
+		Verify: func(dtls.PeerChain) (*x509.Certificate, error) { return nil, nil }, ClockOK: func() bool { return true },
 	})
 	require.NoError(t, err)
 	return c

@@ -130,7 +130,7 @@ func TestH15VerifyServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			cred := Credential{Roots: ca.Pool()}
-			err := cred.verifyServer(dtls.PeerChain{Leaf: tt.leaf.Cert, Role: dtls.RoleServer, ServerName: tt.host})
+			_, err := cred.verifyServer(dtls.PeerChain{Leaf: tt.leaf.Cert, Role: dtls.RoleServer, ServerName: tt.host})
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -151,7 +151,9 @@ func TestVerifyServerIntermediate(t *testing.T) {
 	leaf := sub.Server(t, "gw.example")
 	cred := Credential{Roots: root.Pool()}
 	chain := dtls.PeerChain{Leaf: leaf.Cert, Role: dtls.RoleServer, ServerName: "gw.example"}
-	require.Error(t, cred.verifyServer(chain))
+	_, err := cred.verifyServer(chain)
+	require.Error(t, err)
 	chain.Intermediates = []*x509.Certificate{middle.Cert}
-	require.NoError(t, cred.verifyServer(chain))
+	_, err = cred.verifyServer(chain)
+	require.NoError(t, err)
 }

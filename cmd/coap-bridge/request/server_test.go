@@ -3,6 +3,7 @@ package request
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/netip"
@@ -51,7 +52,9 @@ func serve(t *testing.T, cert *testpki.Leaf, client *testpki.CA) *server {
 		conf.Certificate = func(string) (dtls.Certificate, error) {
 			return dtls.Certificate{Chain: cert.Chain, Key: cert.Key}, nil
 		}
-		conf.Verify = func(chain dtls.PeerChain) error { return chain.Leaf.CheckSignatureFrom(client.Cert) }
+		conf.Verify = func(chain dtls.PeerChain) (*x509.Certificate, error) {
+			return client.Cert, chain.Leaf.CheckSignatureFrom(client.Cert)
+		}
 	}
 	s.dtls, err = dtls.New(conf, socket)
 	require.NoError(t, err)
