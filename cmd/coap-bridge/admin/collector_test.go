@@ -178,7 +178,7 @@ coapbridge_dtls_sessions 1
 # TYPE coapbridge_dtls_records_total counter
 coapbridge_dtls_records_total{direction="in"} 2
 coapbridge_dtls_records_total{direction="out"} 3
-# HELP coapbridge_dtls_closed_sessions_total Sessions that ended. reason: peer_closed, peer_alert, idle, expired, revoked, replaced, key_limit, shutdown, local.
+# HELP coapbridge_dtls_closed_sessions_total Sessions that ended. reason: peer_closed, peer_alert, idle, expired, revoked, replaced, surplus, evicted, key_limit, shutdown, local.
 # TYPE coapbridge_dtls_closed_sessions_total counter
 coapbridge_dtls_closed_sessions_total{reason="expired"} 0
 coapbridge_dtls_closed_sessions_total{reason="idle"} 4
@@ -189,6 +189,8 @@ coapbridge_dtls_closed_sessions_total{reason="peer_closed"} 0
 coapbridge_dtls_closed_sessions_total{reason="replaced"} 0
 coapbridge_dtls_closed_sessions_total{reason="revoked"} 0
 coapbridge_dtls_closed_sessions_total{reason="shutdown"} 0
+coapbridge_dtls_closed_sessions_total{reason="evicted"} 0
+coapbridge_dtls_closed_sessions_total{reason="surplus"} 0
 `, "coapbridge_dtls_sessions", "coapbridge_dtls_records_total", "coapbridge_dtls_closed_sessions_total")
 	require.Equal(t, int(dtls.OutcomeShutdown)+1, testutil.CollectAndCount(c, "coapbridge_dtls_handshakes_total"))
 }

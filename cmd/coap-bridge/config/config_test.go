@@ -80,7 +80,7 @@ func TestLimitsReachThePackages(t *testing.T) {
 	for i, l := range LimitFields() {
 		value := fmt.Sprint(600 + i)
 		switch l.Name {
-		case "handshakeTimeout", "idleTimeout", "retryAfter", "requestTimeout", "replayLifetime":
+		case "handshakeTimeout", "flightTimeout", "idleTimeout", "retryAfter", "requestTimeout", "replayLifetime":
 			value += "s"
 		case "ackDelay":
 			value = "500ms"
