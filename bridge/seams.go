@@ -47,7 +47,8 @@ var ErrBound = errors.New("bridge: AE-ID is bound to another credential")
 // Profile says how a device speaks.
 type Profile uint8
 
-// The profiles. ProfileAuto decides per request: oneM2M when it carries a oneM2M option, plain otherwise.
+// The profiles. ProfileAuto decides per request: oneM2M when it carries a oneM2M option or is a FETCH of a whole
+// primitive, plain otherwise.
 const (
 	ProfileAuto Profile = iota
 	ProfileOneM2M

@@ -11,23 +11,12 @@ import (
 // say, which the payload may repeat but not contradict. The result is as if the parameters had come in options. Deviation:
 // XML is 4015.
 func (r *Request) fetch(payload []byte, media string, explicit Operation) (*Request, error) {
-	f := formatOfMedia(media)
-	if f == nil || f.family == familyXML {
-		return nil, refuse(StatusUnsupportedMediaType, "primitive is neither JSON nor CBOR")
-	}
 	if explicit != 0 && explicit != Retrieve {
 		return nil, badRequest("op contradicts the method")
 	}
-	tree, err := parseTree(payload, f.family)
+	members, err := wholePrimitive(payload, media)
 	if err != nil {
 		return nil, err
-	}
-	members, ok := tree.(map[string]any)
-	if inner, wrapped := members["m2m:rqp"].(map[string]any); ok && wrapped && len(members) == 1 {
-		members = inner
-	}
-	if !ok || members == nil {
-		return nil, badRequest("payload is no primitive")
 	}
 	options := Request{ResponseType: r.ResponseType, Tokens: r.Tokens, Query: r.Query}
 	r.ResponseType, r.Tokens, r.Query = 0, nil, nil
@@ -45,6 +34,26 @@ func (r *Request) fetch(payload []byte, media string, explicit Operation) (*Requ
 		return nil, err
 	}
 	return r, nil
+}
+
+// wholePrimitive returns the parameters of a request primitive in JSON or CBOR by their short names.
+func wholePrimitive(payload []byte, media string) (map[string]any, error) {
+	f := formatOfMedia(media)
+	if f == nil || f.family == familyXML {
+		return nil, refuse(StatusUnsupportedMediaType, "primitive is neither JSON nor CBOR")
+	}
+	tree, err := parseTree(payload, f.family)
+	if err != nil {
+		return nil, err
+	}
+	members, ok := tree.(map[string]any)
+	if inner, wrapped := members["m2m:rqp"].(map[string]any); ok && wrapped && len(members) == 1 {
+		members = inner
+	}
+	if !ok || members == nil {
+		return nil, badRequest("payload is no primitive")
+	}
+	return members, nil
 }
 
 // fetchBeside adds what the Uri-Query options say, and the primitive does not.
