@@ -142,7 +142,27 @@ func (r *Request) fetchMember(name string, v any) error {
 			return r.fetchParameter(row, v)
 		}
 	}
+	if !slices.Contains(queryParameters[:], name) { // in the query it would become a criterion
+		return notCarried("parameter of the primitive is unknown")
+	}
 	return r.fetchQuery(name, v)
+}
+
+// queryParameters are the parameters of a request, beside fc, that travel in the query and have no field of their own
+// (TS-0004, table 8.2.2-1).
+var queryParameters = [...]string{"rp", "da", "rcn", "drt", "tids", "ltids", "rids", "tqi", "auri", "asi", "sqi"}
+
+// ownCriteria are the filter criteria whose key in the query is not that of an attribute with the same meaning.
+var ownCriteria = [...]string{"crb", "cra", "ms", "us", "exb", "exa", "sts", "stb", "sza", "szb", "fu", "fo", "lim", "lvl", "ofst",
+	"cfs", "cfq", "smf", "arp"}
+
+// ownKey reports whether key, in the query, is a parameter of the request's and no criterion.
+func ownKey(key string) bool {
+	switch key {
+	case keyOperation, keyResponseType, keyTokens, "atrl":
+		return true
+	}
+	return slices.Contains(queryParameters[:], key)
 }
 
 // fetchParameter takes a parameter that has an option.
@@ -250,13 +270,13 @@ func (r *Request) fetchFilter(v any) error {
 	}
 	for _, name := range sortedNames(criteria) {
 		prefix := ""
-		switch name {
-		case "atr":
-		case "catr":
+		switch {
+		case name == "atr":
+		case name == "catr":
 			prefix = "c."
-		case "patr":
+		case name == "patr":
 			prefix = "p."
-		case keyOperation, keyResponseType, keyTokens:
+		case ownKey(name):
 			return badRequest("fc holds another parameter")
 		default:
 			if err := r.fetchQuery(name, criteria[name]); err != nil {
@@ -286,8 +306,7 @@ func (r *Request) fetchAttributes(prefix string, v any) error {
 		if !ok || len(attribute) != 2 {
 			return badRequest("attribute of fc is malformed")
 		}
-		switch name = prefix + name; name {
-		case keyOperation, keyResponseType, keyTokens:
+		if name = prefix + name; ownKey(name) || slices.Contains(ownCriteria[:], name) {
 			return notCarried("attribute's name is a parameter's in the query")
 		}
 		if err := r.fetchQuery(name, attribute["val"]); err != nil {
