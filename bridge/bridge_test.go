@@ -329,3 +329,21 @@ func TestFetchOfAPrimitive(t *testing.T) {
 	f = start(t, Device{Name: "d"})
 	require.Equal(t, coap.MethodNotAllowed, f.do(fetch(50, good)).Code, "JSON alone says nothing of oneM2M")
 }
+
+// TestProfileOfTimestamps: a CSE's timestamps of 22 bytes go to a device as they are, or in the 15 bytes of TS-0008, table
+// 6.2.2.4.0-1 where its entry says so.
+func TestProfileOfTimestamps(t *testing.T) {
+	t.Parallel()
+	for strict, want := range map[bool]string{false: "20261123T083531,648186", true: "20261123T083531"} {
+		dev := oneM2MDevice
+		dev.StrictTimestamps = strict
+		f := start(t, dev)
+		f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+			resp := ok(r, onem2m.StatusOK)
+			resp.OriginatingTimestamp = "20261123T083531,648186"
+			return resp, nil
+		}
+		_, resp := f.oneM2M(retrieve("1"))
+		require.Equal(t, want, resp.OriginatingTimestamp)
+	}
+}

@@ -15,22 +15,23 @@ import (
 
 // Entry is one item of the devices file, as it stands there. Check says whether it can be used.
 type Entry struct {
-	Name          string       `yaml:"name"` // unique; resource name of a plain device's AE
-	Entity        bool         `yaml:"entity"`
-	Tenant        string       `yaml:"tenant"`
-	CSE           string       `yaml:"cse"`
-	Client        string       `yaml:"client"` // as which client of the CSE its requests go there; "" the bridge itself
-	Profile       Profile      `yaml:"profile"`
-	LegacyOptions bool         `yaml:"legacyOptions"`
-	Originators   []string     `yaml:"originators"`
-	Operations    []Operation  `yaml:"operations"`
-	Targets       []string     `yaml:"targets"`
-	MaxPayload    int          `yaml:"maxPayload"` // bytes
-	AllowDelete   bool         `yaml:"allowDelete"`
-	AppID         string       `yaml:"appID"`
-	PSK           *PSK         `yaml:"psk"`
-	Certificate   *Certificate `yaml:"certificate"`
-	RawPublicKey  Fingerprint  `yaml:"rawPublicKey"` // SHA-256 of the SubjectPublicKeyInfo
+	Name             string       `yaml:"name"` // unique; resource name of a plain device's AE
+	Entity           bool         `yaml:"entity"`
+	Tenant           string       `yaml:"tenant"`
+	CSE              string       `yaml:"cse"`
+	Client           string       `yaml:"client"` // as which client of the CSE its requests go there; "" the bridge itself
+	Profile          Profile      `yaml:"profile"`
+	LegacyOptions    bool         `yaml:"legacyOptions"`
+	StrictTimestamps bool         `yaml:"strictTimestamps"`
+	Originators      []string     `yaml:"originators"`
+	Operations       []Operation  `yaml:"operations"`
+	Targets          []string     `yaml:"targets"`
+	MaxPayload       int          `yaml:"maxPayload"` // bytes
+	AllowDelete      bool         `yaml:"allowDelete"`
+	AppID            string       `yaml:"appID"`
+	PSK              *PSK         `yaml:"psk"`
+	Certificate      *Certificate `yaml:"certificate"`
+	RawPublicKey     Fingerprint  `yaml:"rawPublicKey"` // SHA-256 of the SubjectPublicKeyInfo
 }
 
 // PSK is a pre-shared key credential. Up is used when the device dials us, Down when we dial the device (S7). Without
