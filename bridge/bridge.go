@@ -232,11 +232,22 @@ func (b *Bridge) ServeCoAP(x *coap.Exchange) {
 	}
 	x.Detach()
 	j := &job{x: x, s: s, dev: dev, cse: cse, deadline: time.Now().Add(b.timeout(cse))}
-	if onem2m.UsesOptions(x.Request()) || dev.Profile == ProfileOneM2M && !isWellKnownCore(x.Request()) {
+	if dev.speaksOneM2M(x.Request()) {
 		b.serveOneM2M(j)
 		return
 	}
 	b.servePlain(j)
+}
+
+// speaksOneM2M decides for one request. A plain device's oneM2M option is refused as one.
+func (d *Device) speaksOneM2M(m *coap.Message) bool {
+	switch d.Profile {
+	case ProfileOneM2M:
+		return onem2m.UsesOptions(m) || !isWellKnownCore(m)
+	case ProfilePlain:
+		return onem2m.UsesOptions(m)
+	}
+	return onem2m.UsesOptions(m) || onem2m.FetchesPrimitive(m)
 }
 
 func (b *Bridge) timeout(cse *CSE) time.Duration {

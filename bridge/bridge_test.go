@@ -288,3 +288,62 @@ func TestProfiles(t *testing.T) {
 	require.Equal(t, coap.BadRequest, f.do(plain(coap.GET, "a", "")).Code, "From and Request Identifier are missing")
 	require.Empty(t, f.layer.requests())
 }
+
+// TestFetchOfAPrimitive: a FETCH of Release 5 has all of its parameters in the payload, and no oneM2M option (TS-0008, 6.6);
+// its answer names the Request Identifier all the same, a refusal too.
+func TestFetchOfAPrimitive(t *testing.T) {
+	t.Parallel()
+	fetch := func(format uint32, payload string) *coap.Message {
+		m := &coap.Message{Code: coap.FETCH, Payload: []byte(payload)}
+		m.Options = m.Options.AddUint(coap.ContentFormat, format)
+		return m
+	}
+	const jsonPrimitive, cborPrimitive = 10007, 10012
+	good := `{"op":2,"to":"cse-in/Cd","fr":"Cd","rqi":"r1","rvi":"5"}`
+	for _, profile := range []Profile{ProfileAuto, ProfileOneM2M} {
+		f := start(t, Device{Name: "d", Originators: []string{"Cd"}, Profile: profile})
+		for name, c := range map[string]struct {
+			in   *coap.Message
+			want onem2m.StatusCode
+			rqi  string
+		}{
+			"JSON":                     {fetch(jsonPrimitive, good), onem2m.StatusOK, "r1"},
+			"CBOR":                     {fetch(cborPrimitive, "\xa4\x62to\x63cse\x62fr\x62Cd\x63rqi\x62r1\x63rvi\x615"), onem2m.StatusOK, "r1"},
+			"foreign From":             {fetch(jsonPrimitive, strings.Replace(good, `"Cd"`, `"Cother"`, 1)), onem2m.StatusOriginatorNotAuthenticated, "r1"},
+			"release of nobody":        {fetch(jsonPrimitive, strings.Replace(good, `"5"`, `"9"`, 1)), onem2m.StatusReleaseVersionNotSupported, "r1"},
+			"another operation":        {fetch(jsonPrimitive, strings.Replace(good, `2`, `4`, 1)), onem2m.StatusBadRequest, "r1"},
+			"Request Identifier's end": {fetch(jsonPrimitive, `{"to":"cse","fr":"Cd","rqi":"r1\r\n"}`), onem2m.StatusBadRequest, ""},
+			"no primitive":             {fetch(jsonPrimitive, `[]`), onem2m.StatusBadRequest, ""},
+			"XML":                      {fetch(10006, `<rqp/>`), onem2m.StatusUnsupportedMediaType, ""},
+		} {
+			answer := f.do(c.in)
+			resp, err := onem2m.ResponseFromCoAP(answer, nil, onem2m.CoAPProfile{})
+			require.NoError(t, err, name)
+			require.Equal(t, c.want, resp.Status, name)
+			require.Equal(t, c.rqi, resp.RequestID, name)
+		}
+		require.Len(t, f.layer.requests(), 2)
+	}
+	f := start(t, Device{Name: "d", Profile: ProfilePlain})
+	require.Equal(t, coap.MethodNotAllowed, f.do(fetch(jsonPrimitive, good)).Code, "a plain device has none")
+	f = start(t, Device{Name: "d"})
+	require.Equal(t, coap.MethodNotAllowed, f.do(fetch(50, good)).Code, "JSON alone says nothing of oneM2M")
+}
+
+// TestProfileOfTimestamps: a CSE's timestamps of 22 bytes go to a device as they are, or in the 15 bytes of TS-0008, table
+// 6.2.2.4.0-1 where its entry says so.
+func TestProfileOfTimestamps(t *testing.T) {
+	t.Parallel()
+	for strict, want := range map[bool]string{false: "20261123T083531,648186", true: "20261123T083531"} {
+		dev := oneM2MDevice
+		dev.StrictTimestamps = strict
+		f := start(t, dev)
+		f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+			resp := ok(r, onem2m.StatusOK)
+			resp.OriginatingTimestamp = "20261123T083531,648186"
+			return resp, nil
+		}
+		_, resp := f.oneM2M(retrieve("1"))
+		require.Equal(t, want, resp.OriginatingTimestamp)
+	}
+}

@@ -48,7 +48,7 @@ func (b *Bridge) serveOneM2M(j *job) {
 }
 
 func (j *job) coapProfile() onem2m.CoAPProfile {
-	return onem2m.CoAPProfile{Legacy: j.dev.LegacyOptions}
+	return onem2m.CoAPProfile{Legacy: j.dev.LegacyOptions, StrictTimestamps: j.dev.StrictTimestamps}
 }
 
 // expire brings the deadline forward to the Request Expiration Timestamp. One in the past is 4008 (TS-0004, 7.3.2.1).

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,7 +67,8 @@ func TestTargetAllowed(t *testing.T) {
 func TestB01ForeignOriginator(t *testing.T) {
 	t.Parallel()
 	dev := Device{Name: "meter1", Originators: []string{"Cmeter1", "Cfleet-*"}}
-	f := start(t, dev)
+	var audit strings.Builder // of goroutines that do one request after the other
+	f := start(t, dev, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&audit, nil)) })
 	require.NoError(t, f.directory.Bind(psk("other").ID, "in", "Cfleet-9"))
 
 	for name, r := range map[string]*onem2m.Request{
@@ -80,6 +83,13 @@ func TestB01ForeignOriginator(t *testing.T) {
 		"NOTIFY":                {Operation: onem2m.Notify, To: "cse-in/x", From: "Cmeter2", Content: []byte(`{"m2m:sgn":{}}`), MediaType: "application/json"},
 		"nested primitive": {Operation: onem2m.Notify, To: "cse-in/x", From: "Cmeter1", MediaType: "application/json",
 			Content: []byte(`{"m2m:rqp":{"op":2,"to":"cse-in","fr":"Cmeter2","rqi":"1","rvi":"3"}}`)},
+		"nested, in a batch": {Operation: onem2m.Notify, To: "cse-in/x", From: "Cmeter1", MediaType: "application/json",
+			Content: []byte(`{"m2m:agr":{"m2m:rqp":[{"op":2,"to":"a","fr":"Cmeter1","rqi":"1"},{"op":2,"to":"b","fr":"Cmeter2","rqi":"2"}]}}`)},
+		"nested, percent form": {Operation: onem2m.Notify, To: "cse-in/x", From: "Cmeter1", MediaType: "application/json",
+			Content: []byte(`{"m2m:rqp":{"op":2,"to":"cse-in","fr":"%43meter1","rqi":"1"}}`)},
+		"nested, to a fan-out point": {Operation: onem2m.Notify, To: "cse-in/x/fopt", From: "Cmeter1", MediaType: "application/json",
+			Content: []byte(`{"m2m:rqp":{"op":2,"to":"cse-in","fr":"Cmeter2","rqi":"1"}}`)},
+		"fan-out point": {Operation: onem2m.Retrieve, To: "cse-in/g/fopt", From: "Cmeter2"},
 	} {
 		r.RequestID, r.ReleaseVersion = "rqi-"+name[:2], "3"
 		answer, resp := f.oneM2M(r)
@@ -88,7 +98,9 @@ func TestB01ForeignOriginator(t *testing.T) {
 		require.Equal(t, r.RequestID, resp.RequestID, name)
 	}
 	require.Empty(t, f.layer.requests(), "the CSE saw a foreign Originator")
-	require.EqualValues(t, 10, f.bridge.Stats().Refusals[RefusedOriginator])
+	require.EqualValues(t, 14, f.bridge.Stats().Refusals[RefusedOriginator])
+	require.Equal(t, 14, strings.Count(audit.String(), "reason="+string(RefusedOriginator)), "each is in the log")
+	require.NotContains(t, audit.String(), "Cmeter2", "which names nobody (S46)")
 
 	_, resp := f.oneM2M(&onem2m.Request{Operation: onem2m.Retrieve, To: "cse-in", From: "Cfleet-8", RequestID: "r", ReleaseVersion: "3"})
 	require.Equal(t, onem2m.StatusOK, resp.Status, "the wildcard covers what nobody else was given")

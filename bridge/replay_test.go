@@ -37,7 +37,7 @@ func (f *fixture) session2(who string) func(*onem2m.Request) *onem2m.Response {
 	}
 }
 
-// TestC06OneExecution: a changing request that comes again with its Request Identifier, on the same session or on a new
+// TestC06B03OneExecution: a changing request that comes again with its Request Identifier, on the same session or on a new
 // one, is executed once and gets the same answer; with other content it is 4000; two Originators don't meet (B03).
 func TestC06B03OneExecution(t *testing.T) {
 	t.Parallel()
@@ -77,6 +77,52 @@ func TestC06B03OneExecution(t *testing.T) {
 		require.Equal(t, 1, f.bridge.Stats().Replays)
 		f.client.ClosePeer(f.peer)
 	})
+}
+
+// TestC06WhatIsTheSame: a repeat is one when operation, To, Resource Type, Response Type, query, and Content with its media
+// type are the same; any other under the same Request Identifier is 4000, and another Originator's is none at all (B03).
+func TestC06WhatIsTheSame(t *testing.T) {
+	t.Parallel()
+	dev := oneM2MDevice
+	dev.Originators = []string{"Cd", "Ce"}
+	first := func() *onem2m.Request {
+		r := instance("1", "0") // a number in JSON and in CBOR
+		r.Query = []onem2m.Parameter{{Key: "rcn", Value: "1"}}
+		return r
+	}
+	for name, c := range map[string]struct {
+		change func(*onem2m.Request)
+		want   onem2m.StatusCode
+		done   int
+	}{
+		"the same":                 {func(*onem2m.Request) {}, onem2m.StatusCreated, 1},
+		"its time":                 {func(r *onem2m.Request) { r.OriginatingTimestamp = "20261123T083531" }, onem2m.StatusCreated, 1},
+		"another Originator":       {func(r *onem2m.Request) { r.From = "Ce" }, onem2m.StatusCreated, 2},
+		"another operation":        {func(r *onem2m.Request) { r.Operation, r.ResourceType = onem2m.Update, 0 }, onem2m.StatusBadRequest, 1},
+		"another To":               {func(r *onem2m.Request) { r.To = "cse-in/Cd/d" }, onem2m.StatusBadRequest, 1},
+		"another Resource Type":    {func(r *onem2m.Request) { r.ResourceType = onem2m.TypeContainer }, onem2m.StatusBadRequest, 1},
+		"another Response Type":    {func(r *onem2m.Request) { r.ResponseType = onem2m.NonBlockingSynch }, onem2m.StatusBadRequest, 1},
+		"another key":              {func(r *onem2m.Request) { r.Query[0].Key = "drt" }, onem2m.StatusBadRequest, 1},
+		"another value":            {func(r *onem2m.Request) { r.Query[0].Value = "0" }, onem2m.StatusBadRequest, 1},
+		"no query":                 {func(r *onem2m.Request) { r.Query = nil }, onem2m.StatusBadRequest, 1},
+		"another Content":          {func(r *onem2m.Request) { r.Content = []byte("[]") }, onem2m.StatusBadRequest, 1},
+		"another media type of it": {func(r *onem2m.Request) { r.MediaType = "application/cbor" }, onem2m.StatusBadRequest, 1},
+	} {
+		f := start(t, dev)
+		f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+			return ok(r, onem2m.StatusCreated), nil
+		}
+		_, resp := f.oneM2M(first())
+		require.Equal(t, onem2m.StatusCreated, resp.Status)
+		r := first()
+		c.change(r)
+		_, resp = f.oneM2M(r)
+		require.Equal(t, c.want, resp.Status, name)
+		require.Len(t, f.layer.requests(), c.done, name)
+		require.Equal(t, c.want == onem2m.StatusBadRequest, f.bridge.Stats().Refusals[RefusedReuse] == 1, name)
+	}
+	update, notify := onem2m.Request{Operation: onem2m.Update}, onem2m.Request{Operation: onem2m.Notify}
+	require.NotEqual(t, digestOf(&update), digestOf(&notify), "without a Resource Type that differs too")
 }
 
 // TestC06InFlight: a repeat on a new session while the first is at the CSE gets the first one's answer.

@@ -47,7 +47,8 @@ var ErrBound = errors.New("bridge: AE-ID is bound to another credential")
 // Profile says how a device speaks.
 type Profile uint8
 
-// The profiles. ProfileAuto decides per request: oneM2M when it carries a oneM2M option, plain otherwise.
+// The profiles. ProfileAuto decides per request: oneM2M when it carries a oneM2M option or is a FETCH of a whole
+// primitive, plain otherwise.
 const (
 	ProfileAuto Profile = iota
 	ProfileOneM2M
@@ -69,12 +70,14 @@ type Device struct {
 	CSE           string // "" is the default CSE
 	Client        string // name of the client certificate for its requests; "" is the bridge's own
 	Profile       Profile
-	LegacyOptions bool       // speaks the option numbers from before TS-0008 V3.7.0
-	Originators   []string   // allowed From: AE-IDs, "*" and "?" wildcards; empty: only what is bound
-	Bound         []string   // AE-IDs that its CSE gave to this credential
-	Operations    Operations // allowed operations; 0 means all of them
-	Targets       []string   // allowed To prefixes, in the form of onem2m.Request.To; empty means all
-	MaxPayload    int        // bytes of one request's content; 0 means the configured default
-	AllowDelete   bool       // plain profile: DELETE of a container
-	AppID         string     // plain profile: App-ID (api) of the AE; "" means the default
+	LegacyOptions bool // speaks the option numbers from before TS-0008 V3.7.0
+	// StrictTimestamps cuts the fractions of timestamps that go to it, for which TS-0008's options of 15 bytes have no place.
+	StrictTimestamps bool
+	Originators      []string   // allowed From: AE-IDs, "*" and "?" wildcards; empty: only what is bound
+	Bound            []string   // AE-IDs that its CSE gave to this credential
+	Operations       Operations // allowed operations; 0 means all of them
+	Targets          []string   // allowed To prefixes, in the form of onem2m.Request.To; empty means all
+	MaxPayload       int        // bytes of one request's content; 0 means the configured default
+	AllowDelete      bool       // plain profile: DELETE of a container
+	AppID            string     // plain profile: App-ID (api) of the AE; "" means the default
 }

@@ -163,6 +163,7 @@ func writeEntry(buf *bytes.Buffer, indent string, e *Entry) {
 		text("profile", e.Profile.String())
 	}
 	flag("legacyOptions", e.LegacyOptions)
+	flag("strictTimestamps", e.StrictTimestamps)
 	field("originators", spellList(e.Originators))
 	var operations []string
 	for _, o := range e.Operations {

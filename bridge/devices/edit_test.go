@@ -20,7 +20,7 @@ func TestAddKeepsTheRest(t *testing.T) {
 	key, err := NewKey([]byte("0f1e2d3c4b5a69788796a5b4c3d2e1f0"))
 	require.NoError(t, err)
 	require.NoError(t, Add(t.Context(), file, []CSE{{Name: "other"}}, Entry{
-		Name: "true", Entity: true, Tenant: "t-1", CSE: "other", Profile: 1, LegacyOptions: true, Originators: []string{"C*", `q"uo\te`},
+		Name: "true", Entity: true, Tenant: "t-1", CSE: "other", Profile: 1, LegacyOptions: true, StrictTimestamps: true, Originators: []string{"C*", `q"uo\te`},
 		Operations: []Operation{Operation(onem2m.Create), Operation(onem2m.Notify)}, Targets: []string{"cse-in/x"}, MaxPayload: 7,
 		AllowDelete: true, AppID: "Nx", PSK: &PSK{Identity: "grüß: #1", Up: key, Down: RandomKey()},
 		Certificate:  &Certificate{Fingerprint: Fingerprint(strings.Repeat("ab", 32)), SAN: SAN{Type: dtls.NameDNS, Value: "a.example"}},
@@ -29,6 +29,9 @@ func TestAddKeepsTheRest(t *testing.T) {
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(data), sample), "byte by byte")
+	for _, flag := range []string{"entity", "legacyOptions", "strictTimestamps", "allowDelete"} {
+		require.Contains(t, string(data[len(sample):]), "    "+flag+": true\n")
+	}
 	list, _, err := List(file)
 	require.NoError(t, err)
 	require.Equal(t, Summary{

@@ -15,19 +15,20 @@ import (
 
 // Entry is one item of the devices file, as it stands there. Check says whether it can be used.
 type Entry struct {
-	Name          string      `yaml:"name"` // unique; resource name of a plain device's AE
-	Entity        bool        `yaml:"entity"`
-	Tenant        string      `yaml:"tenant"`
-	CSE           string      `yaml:"cse"`
-	Client        string      `yaml:"client"` // as which client of the CSE its requests go there; "" the bridge itself
-	Profile       Profile     `yaml:"profile"`
-	LegacyOptions bool        `yaml:"legacyOptions"`
-	Originators   []string    `yaml:"originators"`
-	Operations    []Operation `yaml:"operations"`
-	Targets       []string    `yaml:"targets"`
-	MaxPayload    int         `yaml:"maxPayload"` // bytes
-	AllowDelete   bool        `yaml:"allowDelete"`
-	AppID         string      `yaml:"appID"`
+	Name             string      `yaml:"name"` // unique; resource name of a plain device's AE
+	Entity           bool        `yaml:"entity"`
+	Tenant           string      `yaml:"tenant"`
+	CSE              string      `yaml:"cse"`
+	Client           string      `yaml:"client"` // as which client of the CSE its requests go there; "" the bridge itself
+	Profile          Profile     `yaml:"profile"`
+	LegacyOptions    bool        `yaml:"legacyOptions"`
+	StrictTimestamps bool        `yaml:"strictTimestamps"`
+	Originators      []string    `yaml:"originators"`
+	Operations       []Operation `yaml:"operations"`
+	Targets          []string    `yaml:"targets"`
+	MaxPayload       int         `yaml:"maxPayload"` // bytes
+	AllowDelete      bool        `yaml:"allowDelete"`
+	AppID            string      `yaml:"appID"`
 	// NoExtendedMasterSecret lets a device do without RFC 7627, whose DTLS library is too old for it.
 	NoExtendedMasterSecret bool         `yaml:"noExtendedMasterSecret"`
 	PSK                    *PSK         `yaml:"psk"`

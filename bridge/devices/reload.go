@@ -21,8 +21,9 @@ type Change struct {
 // Empty reports whether the file says the same as before.
 func (c *Change) Empty() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
 
-// Ended reports whether a live session must end: its device is no more, has another credential, or the credential became
-// another device's, tenant's or CSE's. Everything else holds from the session's next request on.
+// Ended reports whether a live session must end: its device is no more, has another credential, the credential became
+// another device's, tenant's or CSE's, or maxPayload, which a session takes at its start, is another. Everything else holds
+// from the session's next request on.
 func (c *Change) Ended(p *dtls.Peer) bool {
 	now := c.next.lookup(p)
 	if now == nil {
@@ -33,7 +34,8 @@ func (c *Change) Ended(p *dtls.Peer) bool {
 		return false // it was let in by the new file
 	}
 	a, b := was.entry, now.entry
-	if a.Name != b.Name || a.Tenant != b.Tenant || a.CSE != b.CSE || a.Client != b.Client || a.Entity != b.Entity {
+	if a.Name != b.Name || a.Tenant != b.Tenant || a.CSE != b.CSE || a.Client != b.Client || a.Entity != b.Entity ||
+		a.MaxPayload != b.MaxPayload {
 		return true
 	}
 	return p.ID.Kind == dtls.KindPSK && !a.PSK.key(p.Role).Equal(b.PSK.key(p.Role))

@@ -152,7 +152,7 @@ func (o *owner) admit(g *grant, bound func(*owner) []string) {
 	e := o.entry
 	g.device.Store(&bridge.Device{
 		ID: g.id, Name: e.Name, Entity: e.Entity, Tenant: e.Tenant, CSE: e.CSE, Client: e.Client, Profile: bridge.Profile(e.Profile),
-		LegacyOptions: e.LegacyOptions, Originators: e.Originators, Bound: bound(o), Operations: o.operations,
+		LegacyOptions: e.LegacyOptions, StrictTimestamps: e.StrictTimestamps, Originators: e.Originators, Bound: bound(o), Operations: o.operations,
 		Targets: e.Targets, MaxPayload: e.MaxPayload, AllowDelete: e.AllowDelete, AppID: e.AppID,
 	})
 	o.grants = append(o.grants, g)

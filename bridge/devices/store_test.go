@@ -70,6 +70,19 @@ func TestDevice(t *testing.T) {
 	require.False(t, s.OneKey(cert(meterID)))
 }
 
+// TestBindingProfile: how an entry says that its device departs from TS-0008 V3.9.0 reaches the bridge.
+func TestBindingProfile(t *testing.T) {
+	t.Parallel()
+	for _, want := range []bridge.Device{{}, {LegacyOptions: true}, {StrictTimestamps: true}} {
+		s, _ := open(t, fmt.Sprintf("version: 1\ndevices:\n  - name: old\n    psk: {identity: old, up: \"hex:f0e1d2c3b4a5968778695a4b3c2d1e0f\"}\n"+
+			"    legacyOptions: %t\n    strictTimestamps: %t\n", want.LegacyOptions, want.StrictTimestamps), Options{CSEs: []CSE{{Name: "main"}}})
+		d, ok := s.Device(&dtls.Peer{ID: psk("old")})
+		require.True(t, ok)
+		want.ID, want.Name = psk("old"), "old"
+		require.Equal(t, &want, d)
+	}
+}
+
 // TestAmbiguousNames: a certificate whose names belong to two devices is neither (S9, S11).
 func TestAmbiguousNames(t *testing.T) {
 	t.Parallel()

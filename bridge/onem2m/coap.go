@@ -32,6 +32,14 @@ func UsesOptions(m *coap.Message) bool {
 	})
 }
 
+// FetchesPrimitive reports whether m is a FETCH of Release 5: all that makes it oneM2M's may stand in its payload (TS-0008,
+// 6.6), and nothing in its options.
+func FetchesPrimitive(m *coap.Message) bool {
+	id, _ := m.Options.Uint(coap.ContentFormat)
+	f := formatOfID(id)
+	return m.Code == coap.FETCH && f != nil && f.whole
+}
+
 // RequestIDFromCoAP returns the Request Identifier of m, for the answer to a request that can't be read; "" when there is
 // none that could be sent back.
 func RequestIDFromCoAP(m *coap.Message, p CoAPProfile) string { return salvage(m, p, "rqi") }
@@ -45,12 +53,25 @@ func ReleaseVersionFromCoAP(m *coap.Message, p CoAPProfile) string {
 	return ""
 }
 
-// salvage returns a text parameter of a message whose other parameters may be broken.
+// salvage returns a text parameter of a message whose other parameters may be broken: of its options, or of the primitive in
+// a FETCH.
 func salvage(m *coap.Message, p CoAPProfile, name string) string {
 	for i := range m.Options {
 		if row, _ := parameterOf(m.Options[i].ID, p); row != nil && row.name == name && validText(string(m.Options[i].Value)) {
 			return string(m.Options[i].Value)
 		}
+	}
+	if m.Code != coap.FETCH {
+		return ""
+	}
+	id, _ := m.Options.Uint(coap.ContentFormat)
+	media := ""
+	if f := formatOfID(id); f != nil {
+		media = f.media
+	}
+	members, err := wholePrimitive(m.Payload, media)
+	if s, ok := members[name].(string); err == nil && ok && validText(s) {
+		return s
 	}
 	return ""
 }

@@ -11,23 +11,12 @@ import (
 // say, which the payload may repeat but not contradict. The result is as if the parameters had come in options. Deviation:
 // XML is 4015.
 func (r *Request) fetch(payload []byte, media string, explicit Operation) (*Request, error) {
-	f := formatOfMedia(media)
-	if f == nil || f.family == familyXML {
-		return nil, refuse(StatusUnsupportedMediaType, "primitive is neither JSON nor CBOR")
-	}
 	if explicit != 0 && explicit != Retrieve {
 		return nil, badRequest("op contradicts the method")
 	}
-	tree, err := parseTree(payload, f.family)
+	members, err := wholePrimitive(payload, media)
 	if err != nil {
 		return nil, err
-	}
-	members, ok := tree.(map[string]any)
-	if inner, wrapped := members["m2m:rqp"].(map[string]any); ok && wrapped && len(members) == 1 {
-		members = inner
-	}
-	if !ok || members == nil {
-		return nil, badRequest("payload is no primitive")
 	}
 	options := Request{ResponseType: r.ResponseType, Tokens: r.Tokens, Query: r.Query}
 	r.ResponseType, r.Tokens, r.Query = 0, nil, nil
@@ -45,6 +34,26 @@ func (r *Request) fetch(payload []byte, media string, explicit Operation) (*Requ
 		return nil, err
 	}
 	return r, nil
+}
+
+// wholePrimitive returns the parameters of a request primitive in JSON or CBOR by their short names.
+func wholePrimitive(payload []byte, media string) (map[string]any, error) {
+	f := formatOfMedia(media)
+	if f == nil || f.family == familyXML {
+		return nil, refuse(StatusUnsupportedMediaType, "primitive is neither JSON nor CBOR")
+	}
+	tree, err := parseTree(payload, f.family)
+	if err != nil {
+		return nil, err
+	}
+	members, ok := tree.(map[string]any)
+	if inner, wrapped := members["m2m:rqp"].(map[string]any); ok && wrapped && len(members) == 1 {
+		members = inner
+	}
+	if !ok || members == nil {
+		return nil, badRequest("payload is no primitive")
+	}
+	return members, nil
 }
 
 // fetchBeside adds what the Uri-Query options say, and the primitive does not.
@@ -133,7 +142,27 @@ func (r *Request) fetchMember(name string, v any) error {
 			return r.fetchParameter(row, v)
 		}
 	}
+	if !slices.Contains(queryParameters[:], name) { // in the query it would become a criterion
+		return notCarried("parameter of the primitive is unknown")
+	}
 	return r.fetchQuery(name, v)
+}
+
+// queryParameters are the parameters of a request, beside fc, that travel in the query and have no field of their own
+// (TS-0004, table 8.2.2-1).
+var queryParameters = [...]string{"rp", "da", "rcn", "drt", "tids", "ltids", "rids", "tqi", "auri", "asi", "sqi"}
+
+// ownCriteria are the filter criteria whose key in the query is not that of an attribute with the same meaning.
+var ownCriteria = [...]string{"crb", "cra", "ms", "us", "exb", "exa", "sts", "stb", "sza", "szb", "fu", "fo", "lim", "lvl", "ofst",
+	"cfs", "cfq", "smf", "arp"}
+
+// ownKey reports whether key, in the query, is a parameter of the request's and no criterion.
+func ownKey(key string) bool {
+	switch key {
+	case keyOperation, keyResponseType, keyTokens, "atrl":
+		return true
+	}
+	return slices.Contains(queryParameters[:], key)
 }
 
 // fetchParameter takes a parameter that has an option.
@@ -241,13 +270,13 @@ func (r *Request) fetchFilter(v any) error {
 	}
 	for _, name := range sortedNames(criteria) {
 		prefix := ""
-		switch name {
-		case "atr":
-		case "catr":
+		switch {
+		case name == "atr":
+		case name == "catr":
 			prefix = "c."
-		case "patr":
+		case name == "patr":
 			prefix = "p."
-		case keyOperation, keyResponseType, keyTokens:
+		case ownKey(name):
 			return badRequest("fc holds another parameter")
 		default:
 			if err := r.fetchQuery(name, criteria[name]); err != nil {
@@ -277,8 +306,7 @@ func (r *Request) fetchAttributes(prefix string, v any) error {
 		if !ok || len(attribute) != 2 {
 			return badRequest("attribute of fc is malformed")
 		}
-		switch name = prefix + name; name {
-		case keyOperation, keyResponseType, keyTokens:
+		if name = prefix + name; ownKey(name) || slices.Contains(ownCriteria[:], name) {
 			return notCarried("attribute's name is a parameter's in the query")
 		}
 		if err := r.fetchQuery(name, attribute["val"]); err != nil {

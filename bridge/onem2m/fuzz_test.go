@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -280,5 +281,70 @@ func FuzzTarget(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, to, back)
 		require.Equal(t, query, query2)
+	})
+}
+
+// FuzzTree: what is read of content keeps the bounds on its values and its depth, in JSON and in CBOR (C10).
+func FuzzTree(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,-2.5e3,true,null,"\u00e9"],"b":{}}`, "\xa2\x61a\x82\x01\xf6\x61b\xa0", "\x82\x99\x00\x02\xa0\xa0\x80", "\xb9\x7f\xff\x80",
+		"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", "\x7a\x00\x00\x00\x02ab", "\x1c", "\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00",
+	} {
+		f.Add([]byte(s), true)
+		f.Add([]byte(s), false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, text bool) {
+		family := familyCBOR
+		if text {
+			family = familyJSON
+		}
+		tree, err := parseTree(b, family)
+		if err != nil {
+			requireError(t, err)
+			return
+		}
+		values := 0
+		var walk func(v any, depth int)
+		walk = func(v any, depth int) {
+			values++
+			require.LessOrEqual(t, depth, maxDepth)
+			switch v := v.(type) {
+			case []any:
+				for _, member := range v {
+					walk(member, depth+1)
+				}
+			case map[string]any:
+				for _, member := range v {
+					walk(member, depth+1)
+				}
+			}
+		}
+		walk(tree, 0)
+		require.LessOrEqual(t, values, maxNodes)
+	})
+}
+
+// FuzzTimestamp: no panic, a moment that time can be reckoned with, and what is cut to 15 bytes is the same second.
+func FuzzTimestamp(f *testing.F) {
+	for _, s := range []string{"20261123T083531", "20261123T083531,648186", "20261123T083531.5", "3600000", "-1", "", "T", "00000101T000000", "99999999999"} {
+		f.Add(s)
+	}
+	now := time.Date(2026, 11, 23, 8, 35, 31, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, s string) {
+		at, err := ParseTimestamp(s, now)
+		if err != nil {
+			requireError(t, err)
+			return
+		}
+		if IsRelative(s) {
+			require.Less(t, at.Sub(now).Abs(), 11*365*24*time.Hour)
+			return
+		}
+		short := strictTimestamp(s)
+		require.Len(t, short, 15)
+		second, err := ParseTimestamp(short, now)
+		require.NoError(t, err)
+		require.Equal(t, at.Truncate(time.Second), second)
+		require.Equal(t, short, at.Format(timestampLayout))
 	})
 }

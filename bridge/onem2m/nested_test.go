@@ -173,6 +173,7 @@ func TestC10Hostile(t *testing.T) {
 		"CBOR, maps of depth 100,000":     {cborType, strings.Repeat("\xa1\x61a", 100000)},
 		"CBOR, array of 2^40":             {cborType, string(huge)},
 		"CBOR, text of 2^40":              {cborType, "\x7b\x00\x00\x01\x00\x00\x00\x00\x00"},
+		"CBOR, 500,000 values":            {cborType, "\x90" + strings.Repeat("\x99\x7f\xff"+strings.Repeat("\xa0", 32767), 16)},
 		"CBOR, map of 2^40":               {cborType, "\xbb\x00\x00\x01\x00\x00\x00\x00\x00"},
 		"CBOR, name twice":                {cborType, "\xa2\x62fr\x61a\x62fr\x61b"},
 		"CBOR, name no text":              {cborType, "\xa1\x01\x02"},
@@ -212,6 +213,49 @@ func TestC10Hostile(t *testing.T) {
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
 		})
 	}
+}
+
+// TestC10ValuesOfATree: the bound on the values of one tree is the same in JSON and CBOR, whatever arrays and maps they
+// stand in.
+func TestC10ValuesOfATree(t *testing.T) {
+	t.Parallel()
+	const half = maxNodes/2 - 1 // an array of two arrays of so many values has 1 + 2 + 2*half
+	for name, c := range map[string]struct {
+		family
+		content string
+		fits    bool
+	}{
+		"JSON, as many as may be":   {familyJSON, "[" + strings.Repeat("[],", maxNodes-2) + "1]", true},
+		"JSON, one more":            {familyJSON, "[" + strings.Repeat("[],", maxNodes-1) + "1]", false},
+		"CBOR, as many as may be":   {familyCBOR, "\x82" + arrayOf(half, "\xa0") + arrayOf(half-1, "\x80"), true},
+		"CBOR, one more":            {familyCBOR, "\x82" + arrayOf(half, "\xa0") + arrayOf(half, "\x80"), false},
+		"CBOR, a text is one":       {familyCBOR, "\x7a\x00\x01\x86\xa0" + strings.Repeat("\x00", 100000), true},
+		"CBOR, a long number is":    {familyCBOR, arrayOf(maxNodes-1, "\x1b\x80\x80\x80\x80\x80\x80\x80\x80"), true},
+		"CBOR, a name is none":      {familyCBOR, "\x81" + mapOf(maxNodes-2), true},
+		"CBOR, one more beside it":  {familyCBOR, "\x83" + mapOf(maxNodes-3) + "\x01\x01", false},
+		"CBOR, maps that lack them": {familyCBOR, strings.Repeat("\xb9\x7f\xff", 10) + strings.Repeat("\x80", 3*maxNodes), false},
+	} {
+		_, err := parseTree([]byte(c.content), c.family)
+		if c.fits {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.Error(t, err, name)
+		requireStatus(t, StatusBadRequest, err)
+	}
+}
+
+func arrayOf(n int, item string) string {
+	return string(binary.BigEndian.AppendUint16([]byte{0x99}, uint16(n))) + strings.Repeat(item, n)
+}
+
+// mapOf is a map of n numbers by different names.
+func mapOf(n int) string {
+	b := binary.BigEndian.AppendUint16([]byte{0xb9}, uint16(n))
+	for i := range n {
+		b = append(b, 0x63, byte(i>>14)&0x7f, byte(i>>7)&0x7f, byte(i)&0x7f, 0x01)
+	}
+	return string(b)
 }
 
 // TestC10WithinBounds is what the bounds leave room for.

@@ -40,6 +40,9 @@ func cborMode() (cbor.DecMode, error) {
 }
 
 func parseCBOR(b []byte) (any, error) {
+	if !fewValues(b) {
+		return nil, badRequest("CBOR is malformed, or past a bound")
+	}
 	mode, err := cborMode()
 	if err != nil {
 		return nil, refuse(StatusInternalServerError, "CBOR decoder's options are wrong")
@@ -49,6 +52,43 @@ func parseCBOR(b []byte) (any, error) {
 		return nil, badRequest("CBOR is malformed, or past a bound")
 	}
 	return v, nil
+}
+
+// fewValues reports whether b has at most maxNodes values, before anything is made of them: the decoder bounds each array
+// and map by itself, and an empty map of 1 byte takes some 60. It goes by heads alone (RFC 8949, Section 3); what it can't
+// read, or lacks what a head announces, is the decoder's to refuse.
+func fewValues(b []byte) bool {
+	const byteString, textString, mapOfPairs, oneByte, eightBytes = 2, 3, 5, 24, 27
+	for values := 0; len(b) > 0; {
+		values++
+		major, argument := b[0]>>5, uint64(b[0]&0x1f)
+		b = b[1:]
+		if argument >= oneByte && argument <= eightBytes {
+			n := 1 << (argument - oneByte)
+			if len(b) < n {
+				return true
+			}
+			argument = 0
+			for _, c := range b[:n] {
+				argument = argument<<8 | uint64(c)
+			}
+			b = b[n:]
+		}
+		switch {
+		case (major == byteString || major == textString) && argument > uint64(len(b)):
+			return true
+		case major == byteString || major == textString:
+			b = b[argument:]
+		case major == mapOfPairs && argument > maxNodes:
+			return false
+		case major == mapOfPairs:
+			values -= int(argument) // its names, which come as items too
+		}
+		if values > maxNodes {
+			return false
+		}
+	}
+	return true
 }
 
 // jsonReader reads RFC 8259. encoding/json isn't used where a peer's content is judged: it takes the last of two equal

@@ -140,7 +140,7 @@ func startDemoBridge(o daemon.Options, port uint16) (*daemon.Daemon, error) {
 		o.Config.Listen = []string{v4}
 	}
 	d, err := daemon.Start(o)
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if withoutIPv6(err) {
 		o.Config.Listen = []string{v4}
 		d, err = daemon.Start(o)
 	}
@@ -148,6 +148,12 @@ func startDemoBridge(o daemon.Options, port uint16) (*daemon.Daemon, error) {
 		return nil, fmt.Errorf("%w; or start the demonstration with --port", err)
 	}
 	return d, err
+}
+
+// withoutIPv6 reports whether err says that this machine has no IPv6: no such address, where it was turned off for the
+// interfaces, or no such address family, where the kernel was started without it.
+func withoutIPv6(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
 // demoLines are what printDemo fills in.

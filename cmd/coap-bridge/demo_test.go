@@ -132,3 +132,14 @@ func TestDemoPortTaken(t *testing.T) {
 	require.ErrorContains(t, err, "--port")
 	require.Empty(t, out.String())
 }
+
+// TestDemoWithoutIPv6: both ways of having no IPv6 are known, and an occupied port is neither.
+func TestDemoWithoutIPv6(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[syscall.Errno]bool{
+		syscall.EADDRNOTAVAIL: true, syscall.EAFNOSUPPORT: true, syscall.EADDRINUSE: false,
+	} {
+		err := fmt.Errorf("listen: %w", &net.OpError{Op: "listen", Net: "udp", Err: os.NewSyscallError("socket", errno)})
+		require.Equal(t, want, withoutIPv6(err), errno.Error())
+	}
+}

@@ -23,6 +23,7 @@ type policyFlags struct {
 	originators, operations, target []string
 	maxPayload                      int
 	entity, allowDelete, legacy     bool
+	strict                          bool
 }
 
 func (p *policyFlags) register(cmd *cobra.Command) {
@@ -39,6 +40,7 @@ func (p *policyFlags) register(cmd *cobra.Command) {
 	f.BoolVar(&p.entity, "entity", false, "a network entity: no AE of its own is made for it")
 	f.BoolVar(&p.allowDelete, "allow-delete", false, "a plain device may DELETE a container")
 	f.BoolVar(&p.legacy, "legacy-options", false, "the device speaks the option numbers from before TS-0008 V3.7.0")
+	f.BoolVar(&p.strict, "strict-timestamps", false, "the device takes timestamps of 15 bytes alone: their fractions are cut")
 	complete := func(values ...string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	}
@@ -50,7 +52,7 @@ func (p *policyFlags) register(cmd *cobra.Command) {
 func (p *policyFlags) entry() (devices.Entry, error) {
 	e := devices.Entry{
 		Tenant: p.tenant, CSE: p.cse, Client: p.client, AppID: p.appID, Originators: p.originators, Targets: p.target, MaxPayload: p.maxPayload,
-		Entity: p.entity, AllowDelete: p.allowDelete, LegacyOptions: p.legacy,
+		Entity: p.entity, AllowDelete: p.allowDelete, LegacyOptions: p.legacy, StrictTimestamps: p.strict,
 	}
 	if p.profile != "" {
 		if err := parseFlag("profile", p.profile, &e.Profile); err != nil {

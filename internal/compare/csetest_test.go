@@ -120,14 +120,15 @@ func csetestStatuses() map[int][]string {
 			"discovery: sts", "discovery: stb", "discovery: sts and stb", "discovery: sza", "discovery: szb",
 			"discovery: sza and szb", "discovery: cty", "discovery: cty, two", "discovery: fo AND", "discovery: fo OR",
 			"discovery: fo XOR", "discovery: fo, unknown", "discovery: cfs and cfq", "discovery: arp",
-			"discovery: arp below every match", "discovery: smf",
+			"discovery: arp below every match", "discovery: smf", "blocking subscription", "blocking subscription, second",
 		},
-		5103: {"notify to an AE"},
+		4108: {"target not subscribable", "target not subscribable, an instance"},
+		5103: {"notify to an AE", "notify to who hears"},
 		5206: {
 			"nonBlockingRequestSynch retrieve", "nonBlockingRequestSynch create", "nonBlockingRequestSynch update",
 			"nonBlockingRequestSynch delete", "nonBlockingRequestSynch of nothing", "nonBlockingRequestSynch with rp",
 			"nonBlockingRequestAsynch, no notification", "nonBlockingRequestAsynch create", "rset, relative",
-			"oet, future",
+			"oet, future", "notify to who hears, non-blocking",
 		},
 		5207: {"Accept XML", "Accept unknown"},
 	}

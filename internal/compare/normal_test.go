@@ -28,8 +28,12 @@ import (
 func (s *side) normal(r *request, a *answer) map[string]string {
 	s.said += r.body
 	s.learn(a)
+	media := strings.ToLower(a.media)
+	if media == "" && len(a.content) > 0 {
+		media = "none, though there is content" // which no difference in what names an empty body explains
+	}
 	fields := map[string]string{
-		"media": strings.ToLower(a.media), "content": s.text(r, string(a.content)), "code": codeOf(r, a),
+		"media": media, "content": s.text(r, string(a.content)), "code": codeOf(r, a),
 	}
 	for name, value := range a.params {
 		switch {

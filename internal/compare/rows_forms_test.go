@@ -144,6 +144,26 @@ func errorRows() []row {
 		odd(row{name: "notify to an AE", want: 4000}, func(r *request) {
 			*r = request{op: notify, to: "{ae}", body: `{"m2m:sgn":{"sur":"{ae}/d/sub","nev":{"rep":{"m2m:cnt":{}},"net":1}}}`}
 		}),
+		made("target not subscribable", sub, "{ae}/d/sub", `{"m2m:sub":{"rn":"s","nu":["{me}"],"enc":{"net":[1]}}}`).is(5203),
+		made("target not subscribable, an instance", sub, "{ae}/d/kitchen/small",
+			`{"m2m:sub":{"rn":"s","nu":["{me}"],"enc":{"net":[1]}}}`).is(5203),
+		made("blocking subscription", sub, "{ae}/d/bath/shelf", `{"m2m:sub":{"rn":"b1","nu":["{me}"],"enc":{"net":[7]}}}`),
+		made("blocking subscription, second", sub, "{ae}/d/bath/shelf",
+			`{"m2m:sub":{"rn":"b2","nu":["{me}"],"enc":{"net":[7]}}}`).is(4000),
+		made("group without members", grp, "{ae}", `{"m2m:grp":{"rn":"none","mt":3,"mnm":2,"mid":[]}}`),
+		got("fan-out to no members", "{ae}/none/fopt"),
+		made("group create, member that is not there", grp, "{ae}",
+			`{"m2m:grp":{"rn":"gone","mt":3,"mnm":2,"mid":["{ae}/nothing"]}}`).is(4004),
+		made("AE create, that hears", ae, "{cse}",
+			`{"m2m:ae":{"rn":"{side}-h","api":"Nside","rr":true,"srv":["3"],"poa":["{ears}"]}}`).as("Chear{side}"),
+		odd(row{name: "notify to who hears", want: 2000}, func(r *request) {
+			*r = request{op: notify, to: "{cse}/{side}-h", from: "Chear{side}", body: `{"m2m:sgn":{"sur":"cse-in/x","nev":{"rep":{"m2m:cnt":{"lbl":["a"]}},"net":1}}}`}
+		}),
+		odd(row{name: "notify to who hears, non-blocking", want: 1002}, func(r *request) {
+			*r = request{op: notify, to: "{cse}/{side}-h", from: "Chear{side}", query: []string{"rt=2"}, more: [][2]string{{"nu", ""}},
+				body: `{"m2m:sgn":{"sur":"cse-in/x","nev":{"rep":{"m2m:cnt":{"lbl":["a"]}},"net":1}}}`}
+		}),
+		removed("AE delete, that hears", "{cse}/{side}-h").as("Chear{side}"),
 		odd(row{name: "notify without content", want: 4000}, func(r *request) { *r = request{op: notify, to: "{ae}"} }),
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -85,7 +87,23 @@ devices:
     originators: ["C*"]
     psk: {identity: `+throughBridge+`, up: "text:`+deviceKey+`"}
 `)
-	return newSide(throughBridge, connect(t, at, throughBridge, deviceKey).do), newSide(straight, direct(t, url, ca))
+	device, http = newSide(throughBridge, connect(t, at, throughBridge, deviceKey).do), newSide(straight, direct(t, url, ca))
+	ears := listen(t)
+	device.words["ears"], http.words["ears"] = ears, ears
+	return device, http
+}
+
+// listen runs an AE's point of access, which takes every notification (TS-0009, 6.3.2), and returns its URL.
+func listen(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"X-M2M-RI", "X-M2M-RVI"} {
+			w.Header()[name] = []string{r.Header.Get(name)}
+		}
+		w.Header()["X-M2M-RSC"] = []string{"2000"}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // difference is one parameter in which the two answers to a row differ.

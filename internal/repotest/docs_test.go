@@ -53,15 +53,19 @@ func attackRow() *regexp.Regexp {
 	return regexp.MustCompile(`(?m)^\| ([HDCBWO]\d\d) \| (.*) \| (.*) \|$`)
 }
 
-// testsByRow returns, for each row that has tests, what the table says of them. tests are names with their folders.
+// testsByRow returns, for each row that has tests, what the table says of them. tests are names with their folders; a name
+// may begin with several ids.
 func testsByRow(tests map[string]bool) map[string]string {
 	folders := map[string][]string{}
 	for test := range tests {
 		name, folder, _ := strings.Cut(test, " ")
-		if m := regexp.MustCompile(`^Test(?:Interop|Soak)?([HDCBWO]\d\d)`).FindStringSubmatch(name); m != nil {
-			cell := "`" + m[0] + "…` in `" + folder + "`"
-			if !slices.Contains(folders[m[1]], cell) {
-				folders[m[1]] = append(folders[m[1]], cell)
+		begin := regexp.MustCompile(`^Test(?:Interop|Soak)?`).FindString(name)
+		for id := regexp.MustCompile(`^[HDCBWO]\d\d`); begin != "" && id.MatchString(name[len(begin):]); {
+			row := id.FindString(name[len(begin):])
+			begin += row
+			cell := "`" + begin + "…` in `" + folder + "`"
+			if !slices.Contains(folders[row], cell) {
+				folders[row] = append(folders[row], cell)
 			}
 		}
 	}
@@ -154,6 +158,9 @@ func TestDocumentRulesCatch(t *testing.T) {
 	filled, missing := withTests("| D03 | records | not yet |\n| D05 | short ones | gone |\n", tests)
 	require.Equal(t, "| D03 | records | `TestD03…` in `dtls`, `TestInteropD03…` in `cmd` |\n| D05 | short ones | not yet |\n", filled)
 	require.Equal(t, []string{"D04"}, missing)
+	filled, missing = withTests("| D03 | records | x |\n| D04 | alerts | x |\n", map[string]bool{"TestD03D04Change dtls": true, "TestD03Flood dtls": true})
+	require.Equal(t, "| D03 | records | `TestD03…` in `dtls` |\n| D04 | alerts | `TestD03D04…` in `dtls` |\n", filled)
+	require.Empty(t, missing)
 }
 
 // TestMakefile shows that every target that the documents name can be made.

@@ -1,6 +1,7 @@
 // Package privatefile reads and replaces files that hold secrets or say who may do what: nobody but this user can have
-// read or written them (mode 0600, own, no symbolic link), and what is written is on disk, whole, before a call returns. Of
-// files that are no secret and that we trust, nobody but this user or root can have written them.
+// read or written them (mode 0600, own, no symbolic link, in a folder that nobody else may write), and what is written is on
+// disk, whole, before a call returns. Of files that are no secret and that we trust, nobody but this user or root can have
+// written them.
 //
 // Its functions are safe for concurrent use; two writers of one file need a Lock. It doesn't look at folders above the
 // one that a file lies in.
@@ -68,13 +69,17 @@ func ReadPublic(path string, limit int64) ([]byte, error) {
 	return readAll(f, path, limit)
 }
 
-// Open opens a private file (S47). The checks are made on the open file, so that none can be put in its place afterwards.
+// Open opens a private file (S47). The checks are made on the open file, so that none can be put in its place afterwards; in a
+// folder that others can write, they could have put another private file of ours there before.
 func Open(path string, flag int) (*os.File, error) {
 	f, err := open(path, flag|syscall.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPrivate(f, path); err != nil {
+	if err = checkPrivate(f, path); err == nil {
+		err = CheckFolder(filepath.Dir(path))
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -33,6 +33,7 @@ type outer struct {
 	One     *inner            `yaml:"one"`
 	Labels  map[string]string `yaml:"labels"`
 	Colour  colour            `yaml:"colour"`
+	Ours    []string          `yaml:"-"` // no file sets it
 }
 
 func TestDecode(t *testing.T) {
@@ -82,6 +83,7 @@ colour: blue
 nonsense: 1
 wiat: 1s
 versoin: 1
+"-": [a]
 `), "", &got)
 	require.Equal(t, strings.TrimSpace(`
 f.yaml:1: version: is a text; write a whole number
@@ -97,7 +99,8 @@ f.yaml:11: labels.k: is a list; write a text
 f.yaml:12: colour: is no colour; write red
 f.yaml:13: nonsense: unknown field; known here are colour, items, labels, names, one, rate, version, wait
 f.yaml:14: wiat: unknown field; known here are colour, items, labels, names, one, rate, version, wait
-f.yaml:15: versoin: unknown field; did you mean "version"?`), d.Problems().Error())
+f.yaml:15: versoin: unknown field; did you mean "version"?
+f.yaml:16: -: unknown field; known here are colour, items, labels, names, one, rate, version, wait`), d.Problems().Error())
 }
 
 func TestDecodeSyntax(t *testing.T) {

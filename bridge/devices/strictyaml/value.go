@@ -221,11 +221,11 @@ func pairs(n ast.Node) ([]*ast.MappingValueNode, bool) {
 	return nil, false
 }
 
-// fieldsOf maps the YAML names of a struct to the indices of its fields.
+// fieldsOf maps the YAML names of a struct to the indices of its fields; "-" marks one that no file sets.
 func fieldsOf(t reflect.Type) map[string]int {
 	fields := make(map[string]int, t.NumField())
 	for i := range t.NumField() {
-		if name, ok := t.Field(i).Tag.Lookup("yaml"); ok {
+		if name, ok := t.Field(i).Tag.Lookup("yaml"); ok && name != "-" {
 			fields[name] = i
 		}
 	}

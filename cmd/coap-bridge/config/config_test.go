@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -221,6 +222,29 @@ func TestO02ForeignHands(t *testing.T) {
 			require.ErrorContains(t, err, field)
 			require.ErrorContains(t, err, name)
 			require.ErrorContains(t, err, "others can change it; run: chmod go-w")
+		})
+	}
+}
+
+// TestO02KeyInAnOpenFolder: a private key in a folder where others can replace it stops the start.
+func TestO02KeyInAnOpenFolder(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{"certificate.key", "cses[0].key"} {
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			dir, file, _ := setUp(t)
+			name := map[string]string{"certificate.key": "bridge.key", "cses[0].key": "cse-client.key"}[field]
+			open := filepath.Join(dir, "open")
+			require.NoError(t, os.Mkdir(open, 0o700))
+			require.NoError(t, os.Rename(filepath.Join(dir, name), filepath.Join(open, name)))
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "key: "+name, "key: open/"+name, 1)), 0o600))
+			_, err = Load(file, now())
+			require.NoError(t, err)
+			require.NoError(t, os.Chmod(open, 0o777))
+			_, err = Load(file, now())
+			require.ErrorContains(t, err, field+": "+open+" has mode 0777: others can replace files in it; run: chmod 700")
 		})
 	}
 }

@@ -150,3 +150,27 @@ func TestReloadCertificates(t *testing.T) {
 	require.True(t, f.d.keys.host("renamed.example.org"))
 	require.True(t, f.d.keys.host(net.IPv4bcast.String()))
 }
+
+// TestMaxPayload: a body beyond the entry's maxPayload is 4.13 with Size1, and another maxPayload holds for devices that have
+// a session already.
+func TestMaxPayload(t *testing.T) {
+	t.Parallel()
+	const entry = "  - name: meter1\n"
+	f := start(t, func(f *fixture, text string) string {
+		f.write("devices.yaml", strings.Replace(devicesText, entry, entry+"    maxPayload: 300\n", 1))
+		return text
+	})
+	c := connect(t, f.addr(), "meter1", meterKey)
+	require.Equal(t, coap.Created, c.exchange(plain(coap.POST, "a", strings.Repeat("x", 300))).Code)
+	for _, size := range []int{301, 3000} { // in one message, and in blocks
+		answer := c.exchange(plain(coap.POST, "a", strings.Repeat("x", size)))
+		require.Equal(t, coap.RequestEntityTooLarge, answer.Code)
+		limit, _ := answer.Options.Uint(coap.Size1)
+		require.EqualValues(t, 300, limit)
+	}
+
+	f.write("devices.yaml", strings.Replace(devicesText, entry, entry+"    maxPayload: 3000\n", 1))
+	require.Equal(t, dtls.ReasonPeerClosed, <-c.closed)
+	c = connect(t, f.addr(), "meter1", meterKey)
+	require.Equal(t, coap.Created, c.exchange(plain(coap.POST, "a", strings.Repeat("x", 3000))).Code)
+}
