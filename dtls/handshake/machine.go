@@ -95,15 +95,16 @@ type Machine struct {
 	peerExchange []byte // body of ServerKeyExchange, or of CertificateVerify
 	kx           keyExchange
 
-	script    script
-	helloEnd  int    // server: of the ClientHello in the transcript
-	clientKey item   // server: the ClientKeyExchange in the transcript
-	recvSeq   int    // message_seq of the peer's next message
-	clearSeq  uint64 // of our next record in epoch 0
-	nextSeq   uint64 // in epoch 1
-	timeout   time.Duration
-	sent      time.Time // when our last flight went out
-	deadline  time.Time
+	script     script
+	flightRoom [5]item // of script.flight: no flight has more, but a client's with certificates
+	helloEnd   int     // server: of the ClientHello in the transcript
+	clientKey  item    // server: the ClientKeyExchange in the transcript
+	recvSeq    int     // message_seq of the peer's next message
+	clearSeq   uint64  // of our next record in epoch 0
+	nextSeq    uint64  // in epoch 1
+	timeout    time.Duration
+	sent       time.Time // when our last flight went out
+	deadline   time.Time
 
 	fragments fragments
 	held      []record.Record

@@ -20,6 +20,7 @@ func NewServer(c *Config, cb Callbacks, t Timers, hello Hello, recordSeq uint64,
 	m.random[1] = c.random()
 	m.script.text = append(make([]byte, 0, len(hello.Message)+512), hello.Message...)
 	m.helloEnd = len(hello.Message)
+	m.script.flight = m.flightRoom[:0]
 	m.script.seq, m.recvSeq = hello.MessageSeq, int(hello.MessageSeq)+1
 	hello, _ = ParseHello(m.script.text) // the copy: views of it may be kept
 	o, err := m.negotiate(hello)
