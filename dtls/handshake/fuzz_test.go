@@ -67,8 +67,7 @@ func fuzzed(t *testing.T, b []byte, client bool) {
 	}
 	ids := []uint16{pskSuite, 0xd003, certSuite}
 	mine, theirs := fuzzSides()
-	copies := [2]side{{keys: mine.keys, chain: mine.chain, key: mine.key, roots: mine.roots}, {keys: theirs.keys, chain: theirs.chain, key: theirs.key, roots: theirs.roots}}
-	s := newSceneOf(t, suite(t, ids[int(b[0])%len(ids)]), &copies[0], &copies[1])
+	s := newSceneOf(t, suite(t, ids[int(b[0])%len(ids)]), mine.clone(), theirs.clone())
 	memory := NewBudget(1 << 20)
 	s.client.fragments.memory, s.server.conf.Memory = memory, memory
 	s.server.cid = []byte("12345678")

@@ -63,7 +63,8 @@ type ClientParams struct {
 	LocalCID    []byte // that the server is to put into its records; nil: no Connection ID at all; empty: only in ours
 }
 
-// Result is a finished handshake.
+// Result is a finished handshake. When the client repeats its last flight, a server sends its own again, which was lost: a
+// ChangeCipherSpec of epoch 0 and LastFinished, sealed anew (RFC 6347, Section 4.2.4).
 type Result struct {
 	Suite        Suite
 	Read, Write  record.Key    // of epoch 1
@@ -72,7 +73,7 @@ type Result struct {
 	NextSeq      uint64        // of our next record in epoch 1
 	Window       record.Window // of epoch 1; what came is marked
 	ClearSeq     uint64        // of our next record in epoch 0
-	LastFinished []byte        // server: the plaintext of our Finished, to be sealed anew, behind a ChangeCipherSpec, when the client repeats its last flight (RFC 6347, Section 4.2.4); nil for the client
+	LastFinished []byte        // server: plaintext of our Finished; nil for the client
 	Identity     string        // PSK identity: the client's; "" with certificates
 	Chain        [][]byte      // the peer's certificates in DER, leaf first; nil with PSK
 	ServerName   string        // SNI, "" for none

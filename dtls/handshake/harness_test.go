@@ -45,6 +45,9 @@ type side struct {
 	asked    int      // how often NoEMS was
 }
 
+// clone has the same credentials, and was asked nothing yet.
+func (s *side) clone() *side { return &side{keys: s.keys, chain: s.chain, key: s.key, roots: s.roots} }
+
 func (s *side) PSK(_ context.Context, identity []byte, name string) []byte {
 	s.name = name
 	if key, ok := s.keys[string(identity)]; ok {

@@ -164,28 +164,40 @@ func cutLast(j *Job) {
 
 func TestH01WithoutCertificateVerify(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, suite(t, certSuite))
-	s.edit = func(j *Job) {
-		if j.kind == jobServerVerify {
-			cutLast(j)
-		}
-	}
-	for range 3 {
-		s.toServer(s.flight()...)
-		requireUndone(t, s.server.m)
-		require.Nil(t, s.server.m.reader, "it has keys before it knows who is there")
-		s.client.Tick(s.now.Add(time.Minute))
-		s.toServer(cut(s.client.Output(), 0)...)
-		requireUndone(t, s.server.m)
-		s.server.m.Abort(alertHandshakeFailure) // what its owner does at the deadline
-		requireFailed(t, s.server.m, ReasonAborted, alertHandshakeFailure)
-		s = newScene(t, suite(t, certSuite))
+	begin := func() *scene {
+		s := newScene(t, suite(t, certSuite))
 		s.edit = func(j *Job) {
 			if j.kind == jobServerVerify {
 				cutLast(j)
 			}
 		}
+		return s
 	}
+	s := begin()
+	s.toServer(s.flight()...)
+	require.Nil(t, s.server.m.reader, "there are no keys before it is known who is there")
+	requireFailed(t, s.server.m, ReasonSignature, alertUnexpectedMessage)
+
+	s = begin() // the first ChangeCipherSpec gets lost
+	flight := s.flight()
+	s.toServer(flight[:len(flight)-2]...)
+	s.client.Tick(s.now.Add(time.Minute))
+	s.toServer(cut(s.client.Output(), 0)...)
+	requireFailed(t, s.server.m, ReasonSignature, alertUnexpectedMessage)
+}
+
+// TestH01LostCertificateVerify: an honest client's got lost, and comes again.
+func TestH01LostCertificateVerify(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, suite(t, certSuite))
+	flight := s.flight()
+	for i, r := range flight {
+		if r.Payload[0] != typeCertificateVerify || r.Epoch != 0 {
+			s.toServer(flight[i])
+		}
+	}
+	requireUndone(t, s.server.m)
+	s.requireAlive(flight...)
 }
 
 func TestH01ForeignSignatures(t *testing.T) {
@@ -463,5 +475,43 @@ func TestH07Lengths(t *testing.T) {
 		require.True(t, ok)
 		require.Len(t, h.Cookie, n)
 		require.False(t, NewCookies().Valid(testAddr, h))
+	}
+}
+
+// TestH19Mirrored: our own flights come back to us.
+func TestH19Mirrored(t *testing.T) {
+	t.Parallel()
+	for _, id := range []uint16{pskSuite, certSuite} {
+		s := newScene(t, suite(t, id))
+		first := s.begin()
+		s.toServer(first...)
+		s.toClient(first...)
+		flight := cut(s.client.Output(), 0)
+		s.toClient(flight...)
+		requireUndone(t, s.client)
+		require.Nil(t, s.client.Output())
+		requireUndone(t, s.server.m)
+		require.Equal(t, s.client.ClientRandom(), s.server.m.ClientRandom(), "by which our own hello is known")
+		require.Equal(t, s.client.PeerRandom(), s.server.m.random[1])
+	}
+}
+
+// TestH20BrokenOff: whatever state a handshake is broken off in, and with whatever last message, all memory comes back.
+func TestH20BrokenOff(t *testing.T) {
+	t.Parallel()
+	for _, id := range []uint16{pskSuite, 0xd003, certSuite} {
+		memory := NewBudget(1 << 20)
+		for n := range 7 {
+			s := newScene(t, suite(t, id))
+			s.server.conf.Memory, s.client.fragments.memory = memory, memory
+			flight := s.flight()
+			s.toServer(flight[:min(n, len(flight))]...)
+			bad := record.Record{Type: record.TypeHandshake, Payload: appendFragmentHeader(nil, typeCertificateVerify, uint16(s.server.m.recvSeq+1), 900, 0, 1)}
+			bad.Payload = append(bad.Payload, 0)
+			s.server.m.Receive(bad, s.now)
+			s.server.m.Release()
+			s.client.Abort(alertInternalError)
+			require.Zero(t, memory.Taken())
+		}
 	}
 }

@@ -106,8 +106,9 @@ type secrets struct {
 // pskPremaster appends the premaster secret of a pre-shared key to dst; shared is the ECDHE secret, or nil for plain PSK
 // (RFC 4279, Section 2; RFC 5489, Section 2).
 func pskPremaster(dst, shared, psk []byte) []byte {
+	var zeros [maxKey]byte
 	if shared == nil {
-		shared = make([]byte, len(psk))
+		shared = zeros[:len(psk)]
 	}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(shared)))
 	dst = append(dst, shared...)

@@ -99,6 +99,8 @@ type Machine struct {
 	flightRoom [5]item // of script.flight: no flight has more, but a client's with certificates
 	helloEnd   int     // server: of the ClientHello in the transcript
 	clientKey  item    // server: the ClientKeyExchange in the transcript
+	recordSeq  uint64  // of the record in the clear that is read
+	keySeq     uint64  // server: of the one that brought ClientKeyExchange
 	recvSeq    int     // message_seq of the peer's next message
 	clearSeq   uint64  // of our next record in epoch 0
 	nextSeq    uint64  // in epoch 1
@@ -144,138 +146,6 @@ func (c *Config) random() (r [32]byte) {
 	}
 	_, _ = rand.Read(r[:]) // never fails (crypto/rand)
 	return r
-}
-
-// Receive takes one record of epoch 0 or 1 of a datagram from the peer. Nothing of it is kept, nor changed. What has no
-// place in the handshake is dropped silently, for anybody may have sent it.
-func (m *Machine) Receive(r record.Record, now time.Time) {
-	switch {
-	case m.state == stateOver:
-	case m.state == stateWork:
-		m.hold(r)
-	case r.Epoch == 0:
-		m.receiveClear(r, now)
-	case r.Epoch == 1:
-		m.receiveSealed(r, now)
-	}
-}
-
-func (m *Machine) receiveClear(r record.Record, now time.Time) {
-	switch r.Type {
-	case record.TypeHandshake:
-		m.receiveFragments(r, now)
-	case record.TypeChangeCipherSpec:
-		// Legal in one state (CVE-2014-0224); elsewhere it is early, and comes again, or a repeat.
-		if m.state == stateChangeCipherSpec && len(r.Payload) == 1 && r.Payload[0] == 1 {
-			m.state = stateFinished
-			m.replay(now)
-		}
-	case record.TypeAlert:
-		if m.state != stateFinished { // else the peer's alerts are sealed
-			m.receiveAlert(r.Payload)
-		}
-	}
-}
-
-// receiveAlert ends the handshake when the alert is fatal. Warnings say nothing that we act on.
-func (m *Machine) receiveAlert(b []byte) {
-	if len(b) == 2 && b[0] == alertLevelFatal {
-		m.end(&Error{Reason: ReasonPeerAlert, Alert: b[1], FromPeer: true})
-	}
-}
-
-func (m *Machine) receiveFragments(r record.Record, now time.Time) {
-	for rest := r.Payload; len(rest) > 0; {
-		if m.state == stateOver {
-			return
-		}
-		if m.state == stateWork {
-			r.Payload = rest
-			m.hold(r)
-			return
-		}
-		f, next, ok := parseFragment(rest)
-		if !ok {
-			return
-		}
-		rest = next
-		m.receiveFragment(&f, now)
-	}
-}
-
-func (m *Machine) receiveFragment(f *fragment, now time.Time) {
-	n := int(f.seq) - m.recvSeq
-	switch {
-	case m.client && f.typ == typeHelloVerifyRequest:
-		m.helloVerifyRequest(f, now)
-	case n < 0:
-		m.behind(f, now)
-	case n >= maxAhead || !m.known(f.typ):
-	case n == 0 && f.whole() && m.fragments.ahead[0] == nil:
-		m.message(f.raw, now)
-		m.advance(now)
-	default:
-		if over := m.fragments.put(n, f); over && n == 0 {
-			m.fail(failure(ReasonBudget, alertHandshakeFailure, "a message is too long or in too many fragments"))
-			return
-		}
-		m.advance(now)
-	}
-}
-
-// advance handles messages that are complete, in their order.
-func (m *Machine) advance(now time.Time) {
-	for m.state != stateOver && m.state != stateWork {
-		p := m.fragments.ahead[0]
-		if p == nil || !p.complete() {
-			return
-		}
-		m.message(p.text, now)
-	}
-}
-
-// message handles the next message, which is whole.
-func (m *Machine) message(text []byte, now time.Time) {
-	typ := text[0]
-	if !m.expects(typ) {
-		m.fail(failure(ReasonProtocol, alertUnexpectedMessage, "a message is out of order"))
-		return
-	}
-	start := len(m.script.text)
-	m.script.text = append(m.script.text, text...)
-	m.recvSeq++
-	m.fragments.shift()
-	body := m.script.text[start+headerLen : len(m.script.text) : len(m.script.text)]
-	var err *Error
-	if m.client {
-		err = m.clientMessage(typ, body)
-	} else {
-		err = m.serverMessage(typ, body)
-	}
-	if err != nil {
-		m.fail(err)
-	}
-}
-
-// behind handles a message that came before: the peer repeats its flight. When that is the one before our last, ours got lost
-// (RFC 6347, Section 4.2.4).
-func (m *Machine) behind(f *fragment, now time.Time) {
-	if m.client {
-		waits := m.state == stateChangeCipherSpec || m.state == stateFinished
-		if waits && f.typ == typeServerHelloDone && int(f.seq) == m.recvSeq-1 {
-			m.resend(now)
-		}
-		return
-	}
-	switch text := m.script.text; {
-	case f.typ == typeClientHello:
-		waits := m.state == stateClientCertificate || m.state == stateClientKeyExchange && m.suite.PSK
-		if waits && equal(f.raw, text[:m.helloEnd]) {
-			m.resend(now)
-		}
-	case f.typ == typeClientKeyExchange && m.failed && equal(f.raw, text[m.clientKey.start:m.clientKey.end]):
-		m.repeated = true
-	}
 }
 
 // resend answers a repeat.
@@ -341,6 +211,7 @@ func (m *Machine) Resume(j *Job, now time.Time) {
 	default:
 		m.resumeServer(j, now)
 	}
+	j.keys, j.psk = secrets{}, nil
 	m.advance(now)
 	m.replay(now)
 }

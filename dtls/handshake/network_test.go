@@ -193,8 +193,8 @@ func TestRandomNetworks(t *testing.T) {
 		p.LocalCID = randomCID(r)
 		w := &world{
 			r: r, w: randomWeather(r), now: start0, work: time.Duration(r.IntN(200)) * time.Millisecond,
-			client: NewClient(conf, &side{keys: mine.keys, chain: mine.chain, key: mine.key, roots: mine.roots}, Timers{}, p, start0),
-			server: &front{conf: serverConf, cb: &side{keys: theirs.keys, chain: theirs.chain, key: theirs.key, roots: theirs.roots}, cid: randomCID(r)},
+			client: NewClient(conf, mine.clone(), Timers{}, p, start0),
+			server: &front{conf: serverConf, cb: theirs.clone(), cid: randomCID(r)},
 		}
 		w.run()
 		name := fmt.Sprintf("seed %d, %s, %+v, %d and %d bytes", seed, s.Name, w.w, conf.MaxDatagram, serverConf.MaxDatagram)

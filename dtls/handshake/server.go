@@ -174,6 +174,7 @@ func (m *Machine) serverMessage(typ uint8, body []byte) *Error {
 		m.chain, m.state = chain, stateClientKeyExchange
 	case typeClientKeyExchange:
 		end := len(m.script.text)
+		m.keySeq = m.recordSeq
 		m.clientKey = item{start: end - len(body) - headerLen, end: end}
 		identity, point, ok := parseClientKey(body, m.suite)
 		if !ok {
