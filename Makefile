@@ -61,9 +61,9 @@ test: test-tools lint ## vet, staticcheck and all tests under the race detector
 test-tools:
 	@$(call need,git,git)
 	@$(call need,cc,build-essential)
-	@$(call need,coap-client-openssl coap-client-gnutls coap-server-openssl,libcoap3-bin)
+	@$(call need,coap-client-openssl coap-client-gnutls coap-server-openssl coap-server-gnutls,libcoap3-bin)
 	@$(call need,openssl,openssl)
-	@$(call need,gnutls-cli,gnutls-bin)
+	@$(call need,gnutls-cli gnutls-serv,gnutls-bin)
 
 .PHONY: lint
 lint: ## go vet and staticcheck, the files behind build tags included
@@ -90,6 +90,10 @@ fuzz: ## run every fuzz target for FUZZTIME
 .PHONY: interop
 interop: test-tools interop-tools $(ACME_VENV)/complete ## tests against other people's software
 	ACME_VENV="$(ACME_VENV)" $(GOTESTSUM) -- -race -shuffle=on -timeout 10m -tags interop -run '^TestInterop' ./...
+
+.PHONY: interop-table
+interop-table: test-tools interop-tools ## write docs/interop.md anew
+	go test -count=1 -tags interop -run '^TestInteropMatrix$$' ./internal/interop -update
 
 .PHONY: interop-tools
 interop-tools:
