@@ -40,6 +40,13 @@ if [ -n "$$missing" ]; then $(call apt,$(2)); fi; \
 for c in $(1); do command -v $$c >/dev/null || { echo "$$c is missing, and $(2) did not bring it" >&2; exit 1; }; done
 endef
 
+# $(call need-headers,header ...,packages): the same for what programs in C include.
+define need-headers
+missing() { for h in $(1); do echo "#include <$$h>" | cc -E - >/dev/null 2>&1 || return 0; done; return 1; }; \
+if missing; then $(call apt,$(2)); fi; \
+if missing; then echo "one of $(1) is missing, and $(2) did not bring it" >&2; exit 1; fi
+endef
+
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -99,6 +106,7 @@ interop-table: test-tools interop-tools ## write docs/interop.md anew
 interop-tools:
 	@$(call need,haproxy,haproxy)
 	@$(call need,python3,python3)
+	@$(call need-headers,mbedtls/ssl.h wolfssl/ssl.h,libmbedtls-dev libwolfssl-dev)
 	@python3 -m ensurepip --version >/dev/null 2>&1 || { $(call apt,python3-venv); }
 
 $(ACME_VENV)/complete: internal/acme/requirements.txt | interop-tools

@@ -164,6 +164,15 @@ func (a *attempt) runServer(ctx context.Context, t *testing.T, b *bridge) (strin
 	a.at = freePort(t)
 	r := a.peer.server(t, a)
 	defer r.stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-r.done: // so that nobody waits for its answer
+			cancel(errEnded)
+		case <-ctx.Done():
+		}
+	}()
 	conn, err := a.dialAndTalk(ctx, t, b, r)
 	if err != nil {
 		return "", fmt.Errorf("%w; it printed:\n%s", err, r.said())
@@ -195,16 +204,23 @@ func (a *attempt) dialAndTalk(ctx context.Context, t *testing.T, b *bridge, r *r
 	if err := a.check(conn); err != nil {
 		return nil, err
 	}
-	if a.peer.dialect == speaksCoAP {
-		return conn, a.ask(ctx, b, conn)
+	for _, line := range []string{greeting, again} {
+		if a.peer.dialect == speaksCoAP {
+			err = a.ask(ctx, b, conn)
+		} else {
+			err = a.talk(ctx, b, r, conn, line)
+		}
+		if err != nil || nat == nil {
+			return conn, err
+		}
+		if line == greeting {
+			err = a.moveOn(nat)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err := a.talk(ctx, b, r, conn, greeting); err != nil || nat == nil {
-		return conn, err
-	}
-	if err := a.moveOn(nat); err != nil {
-		return nil, err
-	}
-	return conn, a.talk(ctx, b, r, conn, again)
+	return conn, nil
 }
 
 // talk sends the server a line and gets one back.
