@@ -13,6 +13,11 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # Where what is installed for tests stands, outside of the repository.
 CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coap-bridge
 ACME_VENV ?= $(CACHE)/acme-2026.5.3
+AIOCOAP_VENV     := $(CACHE)/aiocoap-0.4.17
+CALIFORNIUM_JARS := $(CACHE)/californium-3.14.0
+
+# What the tests against other people's software are told.
+INTEROP_ENV = ACME_VENV="$(ACME_VENV)" AIOCOAP_VENV="$(AIOCOAP_VENV)" CALIFORNIUM_JARS="$(CALIFORNIUM_JARS)"
 
 # How long each fuzz target runs; how long the soak tests do; which benchmarks run.
 FUZZTIME ?= 5s
@@ -95,24 +100,45 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done; rm -f "$$bin"
 
 .PHONY: interop
-interop: test-tools interop-tools $(ACME_VENV)/complete ## tests against other people's software
-	ACME_VENV="$(ACME_VENV)" $(GOTESTSUM) -- -race -shuffle=on -timeout 10m -tags interop -run '^TestInterop' ./...
+interop: test-tools interop-tools ## tests against other people's software
+	$(INTEROP_ENV) $(GOTESTSUM) -- -race -shuffle=on -timeout 10m -tags interop -run '^TestInterop' ./...
 
 .PHONY: interop-table
 interop-table: test-tools interop-tools ## write docs/interop.md anew
-	go test -count=1 -tags interop -run '^TestInteropMatrix$$' ./internal/interop -update
+	$(INTEROP_ENV) go test -count=1 -tags interop -run '^TestInteropMatrix$$' ./internal/interop -update
 
 .PHONY: interop-tools
-interop-tools:
+interop-tools: interop-packages $(ACME_VENV)/complete $(AIOCOAP_VENV)/complete $(CALIFORNIUM_JARS)/complete
+
+.PHONY: interop-packages
+interop-packages:
 	@$(call need,haproxy,haproxy)
 	@$(call need,python3,python3)
-	@$(call need-headers,mbedtls/ssl.h wolfssl/ssl.h,libmbedtls-dev libwolfssl-dev)
 	@python3 -m ensurepip --version >/dev/null 2>&1 || { $(call apt,python3-venv); }
+	@$(call need,javac java,default-jdk-headless)
+	@$(call need,mvn,maven)
+	@$(call need,autoreconf automake libtoolize,autoconf automake libtool)
+	@$(call need-headers,mbedtls/ssl.h wolfssl/ssl.h,libmbedtls-dev libwolfssl-dev)
 
-$(ACME_VENV)/complete: internal/acme/requirements.txt | interop-tools
-	@mkdir -p "$(CACHE)"
-	python3 -m venv "$(ACME_VENV)"
-	"$(ACME_VENV)/bin/pip" install --quiet --disable-pip-version-check -r internal/acme/requirements.txt
+# $(call venv,directory,requirements): a virtual environment of Python with that in it.
+define venv
+mkdir -p "$(CACHE)"; \
+python3 -m venv "$(1)"; \
+"$(1)/bin/pip" install --quiet --disable-pip-version-check -r $(2); \
+touch "$(1)/complete"
+endef
+
+$(ACME_VENV)/complete: internal/acme/requirements.txt | interop-packages
+	@$(call venv,$(ACME_VENV),$<)
+
+# The autotools and a compiler build DTLSSocket, and Python's headers where it is Debian's own.
+$(AIOCOAP_VENV)/complete: internal/interop/peers/requirements.txt | interop-packages
+	@python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { $(call apt,python3-dev); }
+	@$(call venv,$(AIOCOAP_VENV),$<)
+
+$(CALIFORNIUM_JARS)/complete: internal/interop/peers/pom.xml | interop-packages
+	mvn --quiet --batch-mode -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+		-DoutputDirectory="$(CALIFORNIUM_JARS)"
 	@touch "$@"
 
 .PHONY: bench

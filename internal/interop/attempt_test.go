@@ -39,10 +39,10 @@ type peer struct {
 	version func(t *testing.T) string
 	dialect dialect
 	client  func(t *testing.T, a *attempt) *running
-	server  func(t *testing.T, a *attempt) *running // nil: it can't be one
+	server  func(t *testing.T, a *attempt) *running
 	// named says whether a suite can be asked for.
 	named func(suite) bool
-	// lacks says why a cell is a no: by what a suite's name begins with, or noServer, noChoice, noCertificate, noCID.
+	// lacks says why a cell is a no: by what a suite's name begins with, or noChoice, noCertificate, noCID.
 	lacks map[string]string
 }
 
@@ -64,7 +64,7 @@ var errNoCID = errors.New("no Connection ID was agreed on")
 func (a *attempt) run(t *testing.T) (agreed string, err error) {
 	t.Helper()
 	limit := patience
-	if a.pending() {
+	if a.pendingSuites() {
 		limit = impatience
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -11,11 +11,15 @@ const (
 	hasConnectionID = false // RFC 9146
 )
 
-// pending reports whether an attempt asks for nothing but what the bridge doesn't do yet.
-func (a *attempt) pending() bool {
-	ecdhePSK := true
+// pendingSuites reports whether an attempt offers nothing but suites that the bridge doesn't have yet.
+func (a *attempt) pendingSuites() bool {
 	for _, s := range a.suites {
-		ecdhePSK = ecdhePSK && strings.HasPrefix(s.name, "TLS_ECDHE_PSK_")
+		if !strings.HasPrefix(s.name, "TLS_ECDHE_PSK_") {
+			return false
+		}
 	}
-	return ecdhePSK && !hasECDHEPSK || a.cid && !hasConnectionID
+	return !hasECDHEPSK
 }
+
+// pending reports whether an attempt asks for what the bridge doesn't do yet.
+func (a *attempt) pending() bool { return a.pendingSuites() || a.cid && !hasConnectionID }

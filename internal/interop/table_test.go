@@ -100,3 +100,20 @@ func (p *page) table(title string, psk bool, all []*peer, cells map[cell]string)
 		}
 	}
 }
+
+// changes returns the lines in which two texts differ, with - and + before them.
+func changes(was, is string) []string {
+	var found []string
+	old, now := strings.Split(was, "\n"), strings.Split(is, "\n")
+	for _, line := range old {
+		if !slices.Contains(now, line) {
+			found = append(found, "-"+line)
+		}
+	}
+	for _, line := range now {
+		if !slices.Contains(old, line) {
+			found = append(found, "+"+line)
+		}
+	}
+	return found
+}
