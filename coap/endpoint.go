@@ -76,6 +76,7 @@ type Endpoint struct {
 	sched     scheduler
 	count     counters
 	scratches sync.Pool // of *scratch
+	states    sync.Pool // of *state, empty
 	profiles  profiles
 	start     time.Time
 
@@ -103,6 +104,7 @@ func New(c *Config) *Endpoint {
 	}
 	e.config.Limits = c.Limits.withDefaults()
 	e.scratches.New = func() any { return new(scratch) }
+	e.states.New = func() any { return new(state) }
 	return e
 }
 

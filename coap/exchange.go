@@ -123,7 +123,9 @@ func (x *Exchange) Respond(m *Message) error {
 	if x.armed {
 		p.endpoint.sched.stop(&x.timer)
 	}
-	out, repeated, err := x.respondLocked(m, size, time.Now())
+	now := time.Now()
+	out, repeated, err := x.respondLocked(m, size, now)
+	p.settleLocked(now)
 	p.mu.Unlock()
 	if out == nil {
 		return err
@@ -190,7 +192,7 @@ func (x *Exchange) respondLocked(m *Message, size int, now time.Time) (out []byt
 		p.state.unacked++
 		p.transmitLocked(t, now)
 		return out, true, err
-	case piggyback && x.repeatable(len(out)): // RFC 7252, Section 4.5: an idempotent request needs no stored answer
+	case piggyback && x.repeatable(): // RFC 7252, Section 4.5: an idempotent request needs no stored answer
 		p.forgetLocked(x.record)
 	case piggyback:
 		p.keepLocked(x.record, out, now)
@@ -201,12 +203,10 @@ func (x *Exchange) respondLocked(m *Message, size int, now time.Time) (out []byt
 	return out, false, err
 }
 
-// repeatable reports whether a repetition of the request is to be executed again instead of answered from an answer of n
-// bytes. Only safe methods are: what PUT and DELETE mean to a Handler is not known here.
-func (x *Exchange) repeatable(n int) bool {
-	return (x.code == GET || x.code == FETCH) &&
-		(n > maxStoredGET || x.peer.state.recordBytes > x.peer.endpoint.config.Limits.MaxRecordBytes/2)
-}
+// repeatable reports whether a repetition of the request, once it is answered, is executed again instead of answered from a
+// stored answer. Only safe methods are: what PUT and DELETE mean to a Handler is not known here. A session that only reads costs
+// no memory thus.
+func (x *Exchange) repeatable() bool { return x.code == GET || x.code == FETCH }
 
 // exchangeDoneLocked ends one request in progress.
 func (p *Peer) exchangeDoneLocked() {

@@ -37,9 +37,6 @@ const (
 	bodyCost   = 256
 )
 
-// A GET's answer that is larger than this is not kept for a repetition: the GET is executed again (RFC 7252, Section 4.5).
-const maxStoredGET = 256
-
 const (
 	defaultMaxBody        = 64 << 10
 	defaultAckDelay       = time.Second

@@ -125,10 +125,48 @@ func (p *Peer) Conn() Conn { return p.conn }
 // stateLocked returns p's state and makes it when there is none. As long as there is one, its sweep is set.
 func (p *Peer) stateLocked() *state {
 	if p.state == nil {
-		p.state = &state{}
+		p.state = p.endpoint.states.Get().(*state)
 		p.sweepByLocked(time.Now().Add(p.profile.exchangeLifetime + maxSweepInterval))
 	}
 	return p.state
+}
+
+// requestStateLocked is stateLocked for a request, when settleLocked follows: a sweep is set only if something stays.
+func (p *Peer) requestStateLocked() *state {
+	if p.state == nil {
+		p.state = p.endpoint.states.Get().(*state)
+	}
+	return p.state
+}
+
+// settleLocked drops the state of a peer that has become idle, and otherwise makes sure that it is swept.
+func (p *Peer) settleLocked(now time.Time) {
+	st := p.state
+	switch {
+	case st == nil:
+	case st.empty():
+		p.dropStateLocked()
+	case st.sweepAt.IsZero() && st.exchanges == 0: // else its end settles it
+		p.sweepByLocked(now.Add(p.profile.exchangeLifetime + maxSweepInterval))
+	}
+}
+
+// dropStateLocked gives an empty state back, with what its map of records has grown to.
+func (p *Peer) dropStateLocked() {
+	st := p.state
+	p.state = nil
+	if !st.sweepAt.IsZero() {
+		p.endpoint.sched.stop(&st.sweep)
+	}
+	*st = state{records: st.records}
+	p.endpoint.states.Put(st)
+}
+
+// empty reports whether nothing is remembered.
+func (st *state) empty() bool {
+	return st.exchanges == 0 && len(st.records) == 0 && st.answered == [2]fifo{} && len(st.bodies) == 0 && len(st.kept) == 0 &&
+		len(st.sent) == 0 && len(st.calls) == 0 && st.active == 0 && len(st.waiting) == 0 && st.unacked == 0 &&
+		len(st.responses) == 0 && st.midUsed == nil
 }
 
 // ClosePeer forgets p. Pending calls of Do return ErrClosed, later answers to its requests fail with ErrClosed, and what
@@ -202,9 +240,8 @@ func (p *Peer) alarm(now time.Time) {
 			at = soon
 		}
 		p.sweepByLocked(at)
-	case st.exchanges == 0 && len(st.records) == 0 && len(st.sent) == 0 && len(st.calls) == 0 &&
-		st.active == 0 && len(st.waiting) == 0 && st.unacked == 0:
-		p.state = nil
+	case st.empty():
+		p.dropStateLocked()
 	default:
 		p.sweepByLocked(now.Add(p.profile.exchangeLifetime))
 	}

@@ -21,6 +21,9 @@ func (e *Endpoint) receiveRequest(p *Peer, m *Message, raw []byte) {
 	now := time.Now()
 	p.mu.Lock()
 	reply, x := p.admitLocked(m, hash, size, now)
+	if x == nil {
+		p.settleLocked(now)
+	}
 	p.mu.Unlock()
 	if reply != nil {
 		_ = p.send(reply) // the peer repeats what isn't answered
@@ -38,7 +41,7 @@ func (p *Peer) admitLocked(m *Message, hash uint64, size int, now time.Time) (re
 		e.count.refuse(ReasonClosed)
 		return nil, nil
 	}
-	st := p.stateLocked()
+	st := p.requestStateLocked()
 	if r := st.records[m.MessageID]; r != nil && r.hash == hash {
 		e.count.duplicates.Add(1)
 		return r.repeat(), nil

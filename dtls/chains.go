@@ -14,9 +14,8 @@ import (
 type knownChain struct {
 	parsed     PeerChain
 	id         PeerID
-	names      []Name
+	kept       *PeerCertificate
 	key        *ecdsa.PublicKey
-	anchor     *x509.Certificate
 	until      time.Time // the shortest validity in it
 	generation uint64
 }
@@ -58,7 +57,7 @@ func (s *chains) judge(n *negotiation, raw [][]byte, serverName string, generati
 		}
 		known.parsed.Expected = expected
 	}
-	if known.anchor, err = n.ep.conf.Verify(known.parsed); err != nil {
+	if known.kept.Anchor, err = n.ep.conf.Verify(known.parsed); err != nil {
 		return nil, err
 	}
 	known.generation = generation
@@ -108,7 +107,8 @@ func parseChain(raw [][]byte, role Role, serverName string) (*knownChain, error)
 	if !ok || !ecdsaKey(key) {
 		return nil, &CertificateError{OutcomeCertificateUntrusted, errors.New("the key is not ECDSA on P-256 or P-384")}
 	}
-	known.key, known.id, known.names = key, PeerIDOf(leaf), NamesOf(leaf)
+	known.key, known.id = key, PeerIDOf(leaf)
+	known.kept = &PeerCertificate{Names: NamesOf(leaf), NotAfter: leaf.NotAfter}
 	return known, nil
 }
 
@@ -136,8 +136,8 @@ func (s *chains) keep(key chainKey, known *knownChain) {
 		}
 		delete(s.known, other)
 	}
-	if known.anchor != nil && known.anchor.NotAfter.Before(known.until) {
-		known.until = known.anchor.NotAfter
+	if anchor := known.kept.Anchor; anchor != nil && anchor.NotAfter.Before(known.until) {
+		known.until = anchor.NotAfter
 	}
 	s.known[key] = known
 }

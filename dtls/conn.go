@@ -24,31 +24,27 @@ var (
 // Conn is one session with an authenticated peer. Its methods may be called from any goroutine.
 type Conn struct {
 	ep       *Endpoint
-	peer     *Peer
-	older    *Conn       // of the same peer; guarded by Endpoint.mu
-	timer    links[Conn] // guarded by Endpoint.clock
-	calls    sync.Mutex  // held while the handler is called, so that calls don't overlap
-	busy     atomic.Pointer[ciphers]
+	peer     Peer
+	older    *Conn         // of the same peer; guarded by Endpoint.mu
+	moving   *moving       // nil: no Connection ID in either direction
+	timer    links[Conn]   // guarded by Endpoint.clock
+	calls    sync.Mutex    // held while the handler is called, so that calls don't overlap
 	state    atomic.Int32  // 0 while open, then Reason + 1
 	lastSeen atomic.Uint32 // when the last authentic record came, in seconds of Endpoint.elapsed
 	idle     uint32        // seconds
 	aead     record.AEAD
+	busy     atomic.Pointer[ciphers]
 
 	mu          sync.Mutex // guards the following fields
-	owner       any
+	wiped       bool
 	read, write record.Key
+	unopened    uint32
 	window      record.Window
 	sequence    uint64 // of our next record
-	unopened    uint32
 	at          pathKey
 	local       localAddr
-	sock        *socket
-	remoteCID   []byte // goes into our records
-	localCID    uint64 // is in theirs, where hasCID
-	hasCID      bool
-	wiped       bool
-	trial       *trial
 	last        *lastFlight
+	owner       any
 }
 
 // ciphers are a session's expanded keys. Conn.mu guards their use.
@@ -56,40 +52,46 @@ type ciphers struct{ open, seal *record.Cipher }
 
 // lastFlight is what a server needs to answer a client that repeats its last flight (RFC 6347, Section 4.2.4).
 type lastFlight struct {
-	hello    [32]byte // the random of the hello that began it
-	finished []byte
-	clear    uint64 // our next record number of epoch 0
-	until    time.Duration
-	repeats  int
+	finished [finishedLength]byte
+	repeats  uint8
+	hello    [8]byte // of the random of the hello that began it
+	clear    uint32  // our next record number of epoch 0
+	until    uint32  // seconds of Endpoint.elapsed
 }
+
+// finishedLength is that of a Finished message (RFC 5246, Section 7.4.9).
+const finishedLength = 12 + 12
 
 // newConn makes the session of a completed handshake.
 func (ep *Endpoint) newConn(n *negotiation, r *handshake.Result) *Conn {
-	peer := &Peer{
-		ID: n.peer, Role: n.role, ServerName: r.ServerName, CipherSuite: r.Suite.Name, Since: time.Now(),
-	}
-	if n.role == RoleServer && n.dial.key.serverName != "" {
-		peer.ServerName = n.dial.key.serverName
-	}
-	if n.chain != nil {
-		peer.Names, peer.NotAfter, peer.Anchor = n.chain.names, n.chain.parsed.Leaf.NotAfter, n.chain.anchor
-	}
-	idle := ep.conf.Limits.IdleTimeout
-	if p := ep.conf.Policy(peer.ID); p.IdleTimeout > 0 {
-		idle = p.IdleTimeout
-	}
 	now := ep.elapsed()
 	c := &Conn{
-		ep: ep, peer: peer, aead: r.Read.AEAD, read: r.Read, write: r.Write, window: r.Window, sequence: r.NextSeq,
-		idle: max(seconds(idle), 1), at: n.at, local: n.local, sock: ep.socks[n.at.sock],
-		remoteCID: r.RemoteCID, hasCID: len(r.LocalCID) == cidLength,
+		ep: ep, peer: Peer{ID: n.peer, Role: n.role, ServerName: r.ServerName, CipherSuite: r.Suite.Name},
+		aead: r.Read.AEAD, read: r.Read, write: r.Write, window: r.Window, sequence: r.NextSeq, at: n.at, local: n.local,
 	}
+	if n.role == RoleServer && n.dial.key.serverName != "" {
+		c.peer.ServerName = n.dial.key.serverName
+	}
+	if n.chain != nil {
+		c.peer.Certificate = n.chain.kept
+	}
+	idle := ep.conf.Limits.IdleTimeout
+	if p := ep.conf.Policy(c.peer.ID); p.IdleTimeout > 0 {
+		idle = p.IdleTimeout
+	}
+	c.idle = max(seconds(idle), 1)
 	c.lastSeen.Store(seconds(now))
-	if c.hasCID {
-		c.localCID = binary.BigEndian.Uint64(r.LocalCID)
+	if len(r.LocalCID) > 0 || len(r.RemoteCID) > 0 {
+		c.moving = &moving{remote: r.RemoteCID}
+		if len(r.LocalCID) == cidLength {
+			c.moving.local, c.moving.has = binary.BigEndian.Uint64(r.LocalCID), true
+		}
 	}
-	if r.LastFinished != nil {
-		c.last = &lastFlight{hello: n.hello, finished: r.LastFinished, clear: r.ClearSeq, until: now + finishedLifetime}
+	if len(r.LastFinished) == finishedLength {
+		c.last = &lastFlight{
+			finished: [finishedLength]byte(r.LastFinished), hello: [8]byte(n.hello[:]), clear: uint32(r.ClearSeq),
+			until: seconds(now + finishedLifetime),
+		}
 	}
 	return c
 }
@@ -99,6 +101,9 @@ func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 func (c *Conn) wheel() *links[Conn] { return &c.timer }
 
 func (c *Conn) isOpen() bool { return c.state.Load() == 0 }
+
+// hasCID reports whether the peer's records carry a Connection ID of ours.
+func (c *Conn) hasCID() bool { return c.moving != nil && c.moving.has }
 
 // expanded returns the session's ciphers, expanded when they are not.
 func (c *Conn) expandedLocked() *ciphers {
@@ -126,7 +131,7 @@ func (c *Conn) receive(r record.Record, p *packet, now time.Duration) bool {
 		c.mu.Unlock()
 		ep.count.drop(DropNoSession)
 		return false
-	case c.hasCID != (r.Type == record.TypeCID): // RFC 9146, Section 3: every record carries it, once it is negotiated
+	case c.hasCID() != (r.Type == record.TypeCID): // RFC 9146, Section 3: every record carries it, once it is negotiated
 		c.mu.Unlock()
 		ep.count.drop(DropUnexpected)
 		return false
@@ -154,7 +159,7 @@ func (c *Conn) receive(r record.Record, p *packet, now time.Duration) bool {
 	}
 	newest := c.window.Mark(r.Seq) // S23: only now
 	c.lastSeen.Store(seconds(now))
-	if c.hasCID {
+	if c.hasCID() {
 		c.followLocked(p, newest, len(r.Raw), now)
 	}
 	var again []byte
@@ -196,7 +201,7 @@ func (c *Conn) handle(typ record.Type, plaintext, again []byte) {
 			c.ep.count.drop(DropUnexpected)
 			return
 		}
-		c.sock.send(c.path(), c.localAddr(), again)
+		c.transmit(again)
 	default:
 		c.ep.count.drop(DropUnexpected)
 	}
@@ -206,26 +211,26 @@ func (c *Conn) handle(typ record.Type, plaintext, again []byte) {
 func (c *Conn) repeatLocked(plaintext []byte, now time.Duration) []byte {
 	const msgFinished = 20
 	l := c.last
-	if l == nil || now > l.until || l.repeats >= maxRepeats || len(plaintext) == 0 || plaintext[0] != msgFinished {
+	if l == nil || seconds(now) > l.until || l.repeats >= maxRepeats || len(plaintext) == 0 || plaintext[0] != msgFinished {
 		return nil
 	}
 	l.repeats++
-	flight := record.AppendClear(nil, record.TypeChangeCipherSpec, l.clear, []byte{1})
+	flight := record.AppendClear(nil, record.TypeChangeCipherSpec, uint64(l.clear), []byte{1})
 	l.clear++
-	return c.sealLocked(flight, record.TypeHandshake, l.finished)
+	return c.sealLocked(flight, record.TypeHandshake, l.finished[:])
 }
 
 // madeBy reports whether the session was made by the ClientHello with this random, as far as it is remembered.
 func (c *Conn) madeBy(random [32]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last != nil && c.last.hello == random
+	return c.last != nil && c.last.hello == [8]byte(random[:])
 }
 
 // sealLocked appends one record of ours.
 func (c *Conn) sealLocked(dst []byte, typ record.Type, plaintext []byte) []byte {
 	const epoch = 1
-	dst = c.expandedLocked().seal.Seal(dst, typ, epoch, c.sequence, c.remoteCID, plaintext)
+	dst = c.expandedLocked().seal.Seal(dst, typ, epoch, c.sequence, c.moving.cid(), plaintext)
 	c.sequence++
 	return dst
 }
@@ -247,7 +252,7 @@ func (c *Conn) Send(b []byte) error {
 		return ErrClosed
 	}
 	c.revertLocked()
-	sock := c.sock
+	sock := c.sockLocked()
 	o := sock.begin()
 	o.to, o.local = c.at, c.local
 	if c.afford(len(b)) {
@@ -265,7 +270,7 @@ func (c *Conn) Send(b []byte) error {
 }
 
 // Peer returns who is on the other side.
-func (c *Conn) Peer() *Peer { return c.peer }
+func (c *Conn) Peer() *Peer { return &c.peer }
 
 func (c *Conn) path() pathKey {
 	c.mu.Lock()
@@ -273,23 +278,27 @@ func (c *Conn) path() pathKey {
 	return c.at
 }
 
-func (c *Conn) localAddr() localAddr {
+func (c *Conn) sockLocked() *socket { return c.ep.socks[c.at.sock] }
+
+// transmit sends a datagram that is sealed.
+func (c *Conn) transmit(datagram []byte) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.local
+	at, local := c.at, c.local
+	c.mu.Unlock()
+	c.ep.socks[at.sock].send(at, local, datagram)
 }
 
 // RemoteAddr returns the peer's address. It is no identity, and with a Connection ID it may change.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.path().addr() }
 
 // ConnectionID reports whether the peer's records carry a Connection ID of ours, so that its address may change.
-func (c *Conn) ConnectionID() bool { return c.hasCID }
+func (c *Conn) ConnectionID() bool { return c.hasCID() }
 
 // MaxPlaintext returns how many bytes Send takes at most, so that a packet stays within Limits.MTU.
 func (c *Conn) MaxPlaintext() int {
 	room := c.ep.conf.Limits.payload() - record.HeaderLen - c.aead.Overhead()
-	if len(c.remoteCID) > 0 {
-		room -= len(c.remoteCID) + 1 // and the inner type (RFC 9146, Section 4)
+	if cid := c.moving.cid(); len(cid) > 0 {
+		room -= len(cid) + 1 // and the inner type (RFC 9146, Section 4)
 	}
 	return room
 }
@@ -314,7 +323,7 @@ func (c *Conn) dismiss() {
 	c.mu.Lock()
 	alert := c.sealLocked(nil, record.TypeAlert, []byte{fatal, accessDenied})
 	c.mu.Unlock()
-	c.sock.send(c.at, c.local, alert)
+	c.transmit(alert)
 }
 
 // Close ends the session for the given reason; the peer is told with close_notify (RFC 5246, Section 7.2.1). The first
@@ -328,7 +337,7 @@ func (c *Conn) end(r Reason, tell bool) {
 		return
 	}
 	c.mu.Lock()
-	sock := c.sock
+	sock := c.sockLocked()
 	o := sock.begin()
 	o.to, o.local = c.at, c.local
 	if tell && c.sequence < record.MaxSeq && c.afford(2) {
@@ -336,7 +345,10 @@ func (c *Conn) end(r Reason, tell bool) {
 		o.data = c.sealLocked(o.data, record.TypeAlert, []byte{warning, closeNotify})
 	}
 	c.read, c.write, c.wiped = record.Key{}, record.Key{}, true
-	c.last, c.trial = nil, nil
+	c.last = nil
+	if c.moving != nil {
+		c.moving.trial = nil
+	}
 	c.busy.Store(nil)
 	c.mu.Unlock()
 	sock.end(o)

@@ -7,7 +7,7 @@
 // the Conn of its address; what is forged, stale or misplaced is dropped and counted, never answered (S21, S22). All
 // methods may be called from any goroutine; the calls of a Handler for one Conn never overlap.
 //
-// A session is data: keys, counters, window, address and identity, some 500 bytes with its places in the tables. It has no goroutine,
+// A session is data: keys, counters, window, address and identity, some 600 bytes with its places in the tables. It has no goroutine,
 // timer or buffer, and its ciphers are expanded only while it is busy. Before a client's cookie came back (RFC 6347, Section
 // 4.2.1), nothing is kept of it. Peers that want one get a Connection ID (RFC 9146), so that their sessions survive a change
 // of address. The package does no resumption and no DTLS 1.3, and it doesn't know what the datagrams hold.
@@ -70,15 +70,27 @@ type Name struct {
 
 // Peer is an authenticated peer. It is not changed after the handshake.
 type Peer struct {
-	ID         PeerID
-	Role       Role      // RoleClient: it dialled us
-	ServerName string    // SNI of the handshake, or ""
-	Names      []Name    // subjectAltNames of its certificate
-	NotAfter   time.Time // end of its certificate's life; zero for a PSK
-	// Anchor is the trust anchor that Config.Verify named, so that a change of the CAs can be followed; nil for a PSK.
-	Anchor      *x509.Certificate
-	CipherSuite string    // the suite's IANA name
-	Since       time.Time // when the handshake completed
+	ID          PeerID
+	Role        Role             // RoleClient: it dialled us
+	ServerName  string           // SNI of the handshake, or ""
+	CipherSuite string           // the suite's IANA name
+	Certificate *PeerCertificate // what is known of its certificate; nil for a PSK
+}
+
+// PeerCertificate is what stays of a peer's certificate when the handshake is over. Sessions of one certificate share it.
+type PeerCertificate struct {
+	Names    []Name    // its subjectAltNames
+	NotAfter time.Time // end of its life
+	// Anchor is the trust anchor that Config.Verify named, so that a change of the CAs can be followed.
+	Anchor *x509.Certificate
+}
+
+// Names returns the subjectAltNames of the peer's certificate; none for a PSK.
+func (p *Peer) Names() []Name {
+	if p.Certificate == nil {
+		return nil
+	}
+	return p.Certificate.Names
 }
 
 // PSKQuery asks for one key. Peer and Remote are unauthenticated at this point.

@@ -271,7 +271,7 @@ func (ep *Endpoint) CloseWhere(f func(*Peer) bool, r Reason) int {
 	ep.mu.Lock()
 	ep.generation++
 	ep.mu.Unlock()
-	return ep.closeEach(func(c *Conn) bool { return f(c.peer) }, r)
+	return ep.closeEach(func(c *Conn) bool { return f(&c.peer) }, r)
 }
 
 func (ep *Endpoint) currentGeneration() uint64 {

@@ -187,8 +187,8 @@ func TestCertificateSessionEchoes(t *testing.T) {
 	server.wait(t, func() bool { return len(server.conns) == 1 })
 	peer := server.conns[0].Peer()
 	require.Equal(t, PeerIDOf(certs.client.Cert), peer.ID)
-	require.Equal(t, []Name{{NameURI, "//in.test/C1"}}, peer.Names)
+	require.Equal(t, []Name{{NameURI, "//in.test/C1"}}, peer.Names())
 	require.Equal(t, "bridge.test", peer.ServerName)
-	require.Equal(t, certs.client.Cert.NotAfter, peer.NotAfter)
-	require.Equal(t, certs.ca.Cert.Raw, peer.Anchor.Raw)
+	require.Equal(t, certs.client.Cert.NotAfter, peer.Certificate.NotAfter)
+	require.Equal(t, certs.ca.Cert.Raw, peer.Certificate.Anchor.Raw)
 }

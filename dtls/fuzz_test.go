@@ -38,7 +38,7 @@ func FuzzReceive(f *testing.F) {
 			n.machine = handshake.NewClient(ep.handshakes, n, handshake.Timers{}, params, time.Now())
 			require.True(t, ep.admit(n))
 		}
-		c := &Conn{ep: ep, peer: &Peer{Role: RoleClient}, aead: key.AEAD, read: key, write: key, at: at, sock: ep.socks[0], hasCID: state&4 != 0}
+		c := &Conn{ep: ep, peer: Peer{Role: RoleClient}, aead: key.AEAD, read: key, write: key, at: at, moving: &moving{has: state&4 != 0}}
 		ep.mu.Lock()
 		clear(ep.live)
 		clear(ep.cids)

@@ -77,7 +77,7 @@ func TestD07FailedOpensCountBesideAHandshake(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	live := b.serverSeen.conns[0]
-	n := b.server.newNegotiation(live.path(), live.localAddr(), RoleServer)
+	n := b.server.newNegotiation(live.path(), localAddr{}, RoleServer)
 	n.machine = handshake.NewClient(b.server.handshakes, n, handshake.Timers{}, handshake.ClientParams{PSKIdentity: []byte("x")}, time.Now())
 	require.True(t, b.server.admit(n))
 	defer n.cancel(errGivenUp)

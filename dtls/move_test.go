@@ -193,5 +193,5 @@ func TestConnectionIDOutlivesItsAddress(t *testing.T) {
 	}()
 	b.answers(t)
 	require.True(t, c.isOpen())
-	require.EqualValues(t, binary.BigEndian.Uint64(b.conn.remoteCID), c.localCID)
+	require.EqualValues(t, binary.BigEndian.Uint64(b.conn.moving.remote), c.moving.local)
 }

@@ -220,8 +220,8 @@ func (ep *Endpoint) enterLocked(c *Conn) (gone []leaving) {
 	if old := ep.live[c.at]; old != nil {
 		gone = append(gone, leaving{old, ReasonReplaced})
 	}
-	if c.hasCID {
-		ep.cids[c.localCID] = c
+	if c.hasCID() {
+		ep.cids[c.moving.local] = c
 	} else {
 		ep.live[c.at] = c
 	}
@@ -232,7 +232,7 @@ func (ep *Endpoint) enterLocked(c *Conn) (gone []leaving) {
 	for o := c.older; o != nil; o = o.older {
 		switch {
 		case !o.isOpen() || len(gone) > 0 && o == gone[0].conn:
-		case o.hasCID && o.path() == c.at: // the device began again
+		case o.hasCID() && o.path() == c.at: // the device began again
 			gone = append(gone, leaving{o, ReasonReplaced})
 		default:
 			open++
@@ -296,8 +296,8 @@ func (ep *Endpoint) ended(c *Conn) {
 // leaveLocked undoes enterLocked.
 func (ep *Endpoint) leaveLocked(c *Conn) {
 	ep.sessions--
-	if c.hasCID {
-		delete(ep.cids, c.localCID)
+	if c.hasCID() {
+		delete(ep.cids, c.moving.local)
 	} else if ep.live[c.at] == c {
 		delete(ep.live, c.at)
 	}
@@ -360,8 +360,8 @@ func (ep *Endpoint) unwatch(c *Conn) {
 
 func (ep *Endpoint) dueAt(c *Conn) time.Duration {
 	at := time.Duration(c.lastSeen.Load()+c.idle) * time.Second
-	if end := c.peer.NotAfter; !end.IsZero() {
-		at = min(at, ep.elapsed()+time.Until(end))
+	if own := c.peer.Certificate; own != nil {
+		at = min(at, ep.elapsed()+time.Until(own.NotAfter))
 	}
 	return at
 }
@@ -369,8 +369,8 @@ func (ep *Endpoint) dueAt(c *Conn) time.Duration {
 // inspect ends a session whose time has come, or looks at it again later.
 func (ep *Endpoint) inspect(c *Conn, now time.Time) {
 	idle := int64(seconds(ep.since(now)))-int64(c.lastSeen.Load()) > int64(c.idle)
-	switch end := c.peer.NotAfter; {
-	case !end.IsZero() && now.After(end) && ep.conf.ClockOK():
+	switch own := c.peer.Certificate; {
+	case own != nil && now.After(own.NotAfter) && ep.conf.ClockOK():
 		c.Close(ReasonExpired)
 	case idle:
 		c.Close(ReasonIdle)

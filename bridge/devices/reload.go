@@ -49,7 +49,7 @@ func (s *snapshot) lookup(p *dtls.Peer) *owner {
 	if p.ID.Kind != dtls.KindCertificate {
 		return nil
 	}
-	o, _ := s.match(p.Names)
+	o, _ := s.match(p.Names())
 	return o
 }
 

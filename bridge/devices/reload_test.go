@@ -42,7 +42,7 @@ func TestReload(t *testing.T) {
 		{"key changed", dtls.Peer{ID: psk("kitchen-1"), Role: dtls.RoleClient}, true},
 		{"the other direction's key did not", dtls.Peer{ID: psk("kitchen-1"), Role: dtls.RoleServer}, false},
 		{"policy changed", dtls.Peer{ID: psk("garage 1"), Role: dtls.RoleClient}, false},
-		{"CSE changed", dtls.Peer{ID: cert("77"), Names: pump}, true},
+		{"CSE changed", dtls.Peer{ID: cert("77"), Certificate: &dtls.PeerCertificate{Names: pump}}, true},
 		{"credential became another device's", dtls.Peer{ID: cert(meterID)}, true},
 		{"removed", dtls.Peer{ID: raw}, true},
 		{"added", dtls.Peer{ID: psk("new"), Role: dtls.RoleClient}, false},
@@ -142,7 +142,7 @@ func TestReloadWhileLookedUp(t *testing.T) {
 				require.True(t, ok)
 				require.Equal(t, "garage", d.Name)
 				id := cert(fmt.Sprintf("%d-%d", i, n%50))
-				_, ok = s.Device(&dtls.Peer{ID: id, Names: []dtls.Name{{Type: dtls.NameURI, Value: "urn:example:pump"}}})
+				_, ok = s.Device(&dtls.Peer{ID: id, Certificate: &dtls.PeerCertificate{Names: []dtls.Name{{Type: dtls.NameURI, Value: "urn:example:pump"}}}})
 				require.True(t, ok)
 				_, err := s.PSK(ctx, dtls.PSKQuery{Peer: psk("kitchen-1"), Role: dtls.RoleClient})
 				require.NoError(t, err)

@@ -66,7 +66,7 @@ func TestB02BindingsFollowTheDevice(t *testing.T) {
 			false, `"device":"pump","kind":"psk","id":"p1"`, "do not get the AE-IDs",
 		},
 		{
-			"name in the certificate given to another", one("pump", san), one("valve", san), dtls.Peer{ID: fp("a"), Names: names}, dtls.Peer{ID: fp("b"), Names: names},
+			"name in the certificate given to another", one("pump", san), one("valve", san), dtls.Peer{ID: fp("a"), Certificate: &dtls.PeerCertificate{Names: names}}, dtls.Peer{ID: fp("b"), Certificate: &dtls.PeerCertificate{Names: names}},
 			false, `"device":"pump","kind":"san"`, "do not get the AE-IDs",
 		},
 		{

@@ -139,7 +139,7 @@ func (s *Store) NoExtendedMasterSecret(id dtls.PeerID) bool {
 
 // Device implements bridge.Directory.
 func (s *Store) Device(p *dtls.Peer) (*bridge.Device, bool) {
-	g := s.grant(p.ID, p.Names)
+	g := s.grant(p.ID, p.Names())
 	if g == nil {
 		return nil, false
 	}

@@ -45,7 +45,7 @@ func TestDevice(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			d, ok := s.Device(&dtls.Peer{ID: c.id, Names: c.names})
+			d, ok := s.Device(&dtls.Peer{ID: c.id, Certificate: &dtls.PeerCertificate{Names: c.names}})
 			require.Equal(t, c.want != "", ok)
 			require.Equal(t, c.want != "" && c.id.Kind != dtls.KindPSK, s.Admits(c.id, c.names))
 			if ok {
@@ -88,7 +88,7 @@ func TestAmbiguousNames(t *testing.T) {
 	t.Parallel()
 	s, _ := open(t, "version: 1\ndevices:\n- name: a\n  certificate: {san: dns:a}\n- name: b\n  certificate: {san: dns:b}\n", Options{})
 	both := []dtls.Name{{Type: dtls.NameDNS, Value: "a"}, {Type: dtls.NameDNS, Value: "b"}}
-	_, ok := s.Device(&dtls.Peer{ID: cert("01"), Names: both})
+	_, ok := s.Device(&dtls.Peer{ID: cert("01"), Certificate: &dtls.PeerCertificate{Names: both}})
 	require.False(t, ok)
 	require.False(t, s.Admits(cert("01"), both))
 	require.True(t, s.Admits(cert("02"), both[:1]))
@@ -123,7 +123,7 @@ func TestPSK(t *testing.T) {
 func TestLookupsDoNotAllocate(t *testing.T) { // not parallel: AllocsPerRun counts the whole process
 	s, _ := open(t, sample, Options{})
 	p := &dtls.Peer{ID: psk("kitchen-1")}
-	san := &dtls.Peer{ID: cert("01"), Names: []dtls.Name{{Type: dtls.NameURI, Value: "urn:example:pump"}}}
+	san := &dtls.Peer{ID: cert("01"), Certificate: &dtls.PeerCertificate{Names: []dtls.Name{{Type: dtls.NameURI, Value: "urn:example:pump"}}}}
 	s.Device(san)
 	require.Zero(t, testing.AllocsPerRun(100, func() { s.Device(p); s.Device(san) }))
 }
@@ -135,7 +135,7 @@ func TestBind(t *testing.T) {
 	s, err := Open(devicesFile, bindingsFile, o)
 	require.NoError(t, err)
 	bound := func(id dtls.PeerID, names ...dtls.Name) []string {
-		d, ok := s.Device(&dtls.Peer{ID: id, Names: names})
+		d, ok := s.Device(&dtls.Peer{ID: id, Certificate: &dtls.PeerCertificate{Names: names}})
 		require.True(t, ok)
 		return d.Bound
 	}

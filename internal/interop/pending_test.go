@@ -7,8 +7,8 @@ import "strings"
 // What the bridge's own DTLS does. Where it says false, the attempts are made all the same; that they fail stands in the table as
 // "not yet", and one that succeeds fails the test, which asks for the line to be changed.
 const (
-	hasECDHEPSK     = false // 0xD003 and 0xCCAC
-	hasConnectionID = false // RFC 9146
+	hasECDHEPSK     = true // 0xD003 and 0xCCAC
+	hasConnectionID = true // RFC 9146
 )
 
 // pendingSuites reports whether an attempt offers nothing but suites that the bridge doesn't have yet.

@@ -105,10 +105,10 @@ func (d *Daemon) untrusted(otherCAs bool) {
 		return ok
 	}
 	ended := d.dtls.CloseWhere(func(p *dtls.Peer) bool {
-		if p.ID.Kind != dtls.KindCertificate {
+		if p.Certificate == nil {
 			return false
 		}
-		return !d.devices.Admits(p.ID, p.Names) || otherCAs && !trusted(p.Anchor)
+		return !d.devices.Admits(p.ID, p.Names()) || otherCAs && !trusted(p.Certificate.Anchor)
 	}, dtls.ReasonRevoked)
 	if ended > 0 {
 		d.log.Info("sessions ended, their certificates are no longer trusted", "sessions_ended", ended)
