@@ -70,6 +70,10 @@ func Start(o Options) (*Daemon, error) {
 	watch, stop := context.WithCancel(context.Background())
 	d.stopWatch = stop
 	d.serve("devices", func() error { return d.devices.Watch(watch, d.devicesChanged) })
+	d.serve("memory", func() error {
+		giveBack(watch)
+		return nil
+	})
 	return d, nil
 }
 
