@@ -38,8 +38,8 @@ type Config struct {
 	// Pseudonym names a peer in the log. Nil: it stays unnamed.
 	Pseudonym func(PeerID) string
 
-	// OfferConnectionID makes the sessions that we dial carry a Connection ID of the peer's (RFC 9146), if it has them, so that
-	// they survive a change of our own address. Peers that dial us get one of ours whenever they offer the extension.
+	// OfferConnectionID makes the sessions that we dial carry Connection IDs (RFC 9146), if the peer has them, so that they
+	// survive a change of either address. Peers that dial us get one whenever they offer the extension.
 	OfferConnectionID bool
 
 	// ClockOK says whether the system's clock can be trusted. While it says false, handshakes with certificates are not

@@ -175,15 +175,25 @@ func (ep *Endpoint) liveLocked(key dialKey, at pathKey) *Conn {
 		}
 		return nil
 	}
-	c := ep.live[at]
-	if c == nil || !c.isOpen() {
-		return nil
+	if c := ep.live[at]; c != nil {
+		if !c.dialledAs(key.serverName) {
+			return nil
+		}
+		return c
 	}
-	peer := c.peer
-	if peer.ID.Kind != KindCertificate || peer.Role != RoleServer || peer.ServerName != key.serverName {
-		return nil
+	if ep.conf.OfferConnectionID { // there are few of those that we dial, and no other look-up by address
+		for _, c := range ep.cids {
+			if c.dialledAs(key.serverName) && c.path() == at {
+				return c
+			}
+		}
 	}
-	return c
+	return nil
+}
+
+// dialledAs reports whether the session is one that we dialled under that name.
+func (c *Conn) dialledAs(serverName string) bool {
+	return c.isOpen() && c.peer.Role == RoleServer && c.peer.Certificate != nil && c.peer.ServerName == serverName
 }
 
 func (ep *Endpoint) forget(d *dialing) {
@@ -220,7 +230,7 @@ func (ep *Endpoint) connect(n *negotiation) {
 	id := n.dial.key.id
 	params := handshake.ClientParams{ServerName: n.dial.key.serverName}
 	if ep.conf.OfferConnectionID {
-		params.LocalCID = []byte{} // the peer's address is known; its records need none
+		n.cid, params.LocalCID = ep.newCID()
 	}
 	if id.Kind == KindPSK {
 		ctx, cancel := context.WithTimeout(n.ctx, ep.conf.Limits.HandshakeTimeout)

@@ -55,7 +55,7 @@ func newMovingBench(t testing.TB) (*bench, *nat, *Conn) {
 	b := newBenchOf(t, Config{OfferConnectionID: true}, n)
 	c := b.serverSeen.conns[0]
 	require.True(t, c.ConnectionID())
-	require.False(t, b.conn.ConnectionID())
+	require.True(t, b.conn.ConnectionID())
 	return b, n, c
 }
 

@@ -20,9 +20,6 @@ import (
 // patience is how long one attempt may take: a Java machine starts within it on a busy computer.
 const patience = 25 * time.Second
 
-// impatience is how long one may take that is expected to fail. The peers that are told so give up at once; GnuTLS's go on.
-const impatience = 5 * time.Second
-
 // dialect is how a peer treats what it receives.
 type dialect int
 
@@ -44,6 +41,8 @@ type peer struct {
 	named func(suite) bool
 	// lacks says why a cell is a no: by what a suite's name begins with, or noChoice, noCertificate, noCID.
 	lacks map[string]string
+	// clientLacks is the same for its client alone.
+	clientLacks map[string]string
 }
 
 // attempt is one handshake with data both ways.
@@ -63,13 +62,9 @@ var errNoCID = errors.New("no Connection ID was agreed on")
 // run makes the attempt and returns the suite that was agreed on.
 func (a *attempt) run(t *testing.T) (agreed string, err error) {
 	t.Helper()
-	limit := patience
-	if a.pendingSuites() {
-		limit = impatience
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	b := startBridge(t, a.creds, a.peer.dialect == speaksCoAP)
+	b := startBridge(t, a)
 	if a.role == dtls.RoleClient {
 		return a.runClient(ctx, t, b)
 	}

@@ -74,10 +74,11 @@ type bridge struct {
 	changed chan struct{} // closed and replaced at every event
 }
 
-func startBridge(t *testing.T, creds *credentials, speaksCoAP bool) *bridge {
+func startBridge(t *testing.T, a *attempt) *bridge {
 	t.Helper()
+	creds := a.creds
 	b := &bridge{changed: make(chan struct{})}
-	if speaksCoAP {
+	if a.peer.dialect == speaksCoAP {
 		b.coap = coap.New(&coap.Config{Handler: b})
 	}
 	trust := &dtls.Trust{Roots: creds.ca.Pool()}
@@ -93,8 +94,7 @@ func startBridge(t *testing.T, creds *credentials, speaksCoAP bool) *bridge {
 		Certificate: func(string) (dtls.Certificate, error) {
 			return dtls.Certificate{Chain: creds.bridge.Chain, Key: creds.bridge.Key}, nil
 		},
-		Verify:  trust.Verify,
-		Handler: b,
+		Verify: trust.Verify, Handler: b, OfferConnectionID: a.cid,
 	}, sock)
 	require.NoError(t, err)
 	b.addr = sock.LocalAddr().(*net.UDPAddr).AddrPort()

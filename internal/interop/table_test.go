@@ -22,7 +22,6 @@ this page says fails; ` + "`make interop-table`" + ` writes the page. Versions a
 - **yes**: this suite alone was offered or taken by the peer, and used.
 - **all suites**: the peer offered or took all that it has of these; the one that was agreed on.
 - **Connection ID**: records of both directions carried one (RFC 9146), and the session went on when the client's address changed.
-- **not yet**: the peer has it, and the bridge does not.
 - **no**: the peer's build can't do it, for the reason of that number below.
 `
 
@@ -90,7 +89,7 @@ func (p *page) table(title string, psk bool, all []*peer, cells map[cell]string)
 					text = cells[cell{peer.name, role, psk, column}]
 				}
 				switch {
-				case text == yes || text == notYet || column == allSuites && whole == "":
+				case text == yes || column == allSuites && whole == "":
 					fmt.Fprintf(p, " %s |", strings.TrimPrefix(text, "TLS_"))
 				default:
 					fmt.Fprintf(p, " no (%d) |", p.note(peer.name, text))
