@@ -203,18 +203,9 @@ func (s *source) checkCall(call *ast.CallExpr) {
 	}
 }
 
-// verifiers returns the files in which a library's own verification is replaced by ours, with the call that puts ours in
-// its place; without that call in the same file, the rule holds there as well.
-func verifiers() map[string]string {
-	return map[string]string{"dtls/options.go": "pion.WithVerifyPeerCertificate("}
-}
-
 // checkUnverified refuses a TLS or DTLS peer that does not verify. A test whose point is what the other side then does
 // may have one, with a comment on the line above that starts with "Unverified:" and says what it proves.
 func (s *source) checkUnverified(pos token.Pos) {
-	if ours, ok := verifiers()[s.name]; ok && bytes.Contains(s.text, []byte(ours)) {
-		return
-	}
 	if strings.HasSuffix(s.name, "_test.go") {
 		for _, group := range s.file.Comments {
 			if strings.HasPrefix(group.Text(), "Unverified: ") && s.line(group.End()) == s.line(pos)-1 {
@@ -275,7 +266,6 @@ func TestSourceRulesCatch(t *testing.T) {
 		{"unverified, by option", "a/a.go", "package a\n\nvar c = dtls.WithInsecureSkipVerify(true)\n"},
 		{"unverified in production, with a comment", "a/a.go",
 			"package a\n\nvar c = tls.Config{\n\t// Unverified: it is quick.\n\tInsecureSkipVerify: true,\n}\n"},
-		{"unverified, and ours not in its place", "dtls/options.go", "package a\n\nvar c = pion.WithInsecureSkipVerify(true)\n"},
 		{"interop without tag", "a/a_test.go", "package a\n\nfunc TestInteropX() {}\n"},
 		{"tag without interop", "a/a_test.go", "//go:build interop\n\npackage a\n\nfunc TestX() {}\n"},
 		{"soak without tag", "a/a_test.go", "package a\n\nfunc TestSoakX() {}\n"},
