@@ -58,7 +58,7 @@ func NewCipher(k *Key) *Cipher {
 		}
 	case AES128CCM, AES128CCM8, AES256CCM, AES256CCM8:
 		block, err = aes.NewCipher(secret)
-		c.ccm.block, c.ccm.tagLen = block, uint8(k.AEAD.TagLen())
+		c.ccm.block, c.ccm.tagLen = block, k.AEAD.TagLen()
 		c.aead = &c.ccm
 	default:
 		panic("record: unknown AEAD")
