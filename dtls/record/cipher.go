@@ -100,7 +100,7 @@ func (c *Cipher) Seal(dst []byte, typ Type, epoch uint16, seq uint64, cid, plain
 // record are taken off, and typ is what it was (RFC 9146, Section 4), which nobody has looked at: it may be any but 0. The explicit
 // nonce of CCM and GCM is the peer's choice (RFC 5288, Section 3).
 //
-// ok is false for whatever isn't authentic, too short, longer than 2^14 bytes, or of no type inside. r.Payload is wiped then
+// ok is false for whatever isn't authentic, too short, longer than 2^14 bytes (padding included), or of no type inside. r.Payload is wiped then
 // or left as it was; so, to try a second key, open a copy.
 func (c *Cipher) Open(r Record) (typ Type, plaintext []byte, ok bool) {
 	inner := len(r.Payload) - int(c.overhead)
