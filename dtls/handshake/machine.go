@@ -1,0 +1,425 @@
+package handshake
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/subtle"
+	"time"
+
+	"coapbridge/dtls/record"
+)
+
+// state is what a machine waits for. Each accepts what expects says, and nothing else (S15).
+type state uint8
+
+const (
+	stateOver state = iota
+	stateWork       // a Job is out: records are held
+
+	stateClientCertificate // server
+	stateClientKeyExchange
+	stateCertificateVerify
+
+	stateServerHello // client; HelloVerifyRequest too
+	stateServerCertificate
+	stateServerKeyExchange
+	stateCertificateRequest
+	stateServerHelloDone
+
+	stateChangeCipherSpec // either
+	stateFinished
+)
+
+// expects reports whether a message in the clear is legal in a state.
+func (m *Machine) expects(typ uint8) bool {
+	switch m.state {
+	case stateClientCertificate, stateServerCertificate:
+		return typ == typeCertificate
+	case stateClientKeyExchange:
+		return typ == typeClientKeyExchange
+	case stateCertificateVerify:
+		return typ == typeCertificateVerify
+	case stateServerHello:
+		return typ == typeServerHello
+	case stateServerKeyExchange: // RFC 4279, Section 2: without a hint there is none, but with ECDHE
+		return typ == typeServerKeyExchange || typ == typeServerHelloDone && !m.suite.ECDHE
+	case stateCertificateRequest:
+		return typ == typeCertificateRequest || typ == typeServerHelloDone
+	case stateServerHelloDone:
+		return typ == typeServerHelloDone
+	}
+	return false
+}
+
+// known reports whether a message in the clear is one that the peer's role ever sends to us. Others are not kept:
+// HelloRequest is obeyed in no epoch (S4), Finished comes in the clear from forgers alone.
+func (m *Machine) known(typ uint8) bool {
+	if m.client {
+		switch typ {
+		case typeServerHello, typeCertificate, typeServerKeyExchange, typeCertificateRequest, typeServerHelloDone:
+			return true
+		}
+		return false
+	}
+	return typ == typeCertificate || typ == typeClientKeyExchange || typ == typeCertificateVerify
+}
+
+// Machine is one handshake. Make one with [NewServer] or [NewClient]; then: what [Machine.Output] returns is sent, what
+// [Machine.Job] returns is run and given to [Machine.Resume], and [Machine.Tick] is called when [Machine.Deadline] has passed, after each
+// call that takes a time. When [Machine.Done] says that it is over, [Machine.Release] it.
+type Machine struct {
+	conf   *Config
+	cb     Callbacks
+	timers Timers
+	client bool
+	state  state
+	suite  Suite
+
+	random       [2][32]byte // client's, server's
+	serverName   string
+	psk          bool   // client: it offers PSK
+	cookie       []byte // client: of the last HelloVerifyRequest
+	hellos       int    // client: that were sent
+	localCID     []byte
+	remoteCID    []byte
+	ems, noEMS   bool // negotiated; NoEMS said yes
+	asked        bool
+	identity     []byte
+	chain        [][]byte
+	group        uint16 // server: of its ephemeral key
+	ephemeral    *ecdh.PrivateKey
+	schemes      []byte // signature schemes of the peer's ClientHello or CertificateRequest
+	point        []byte // server: the client's ephemeral key; views of the transcript, as what follows
+	peerExchange []byte // body of ServerKeyExchange, or of CertificateVerify
+	kx           keyExchange
+
+	script    script
+	helloEnd  int    // server: of the ClientHello in the transcript
+	clientKey item   // server: the ClientKeyExchange in the transcript
+	recvSeq   int    // message_seq of the peer's next message
+	clearSeq  uint64 // of our next record in epoch 0
+	nextSeq   uint64 // in epoch 1
+	timeout   time.Duration
+	sent      time.Time // when our last flight went out
+	deadline  time.Time
+
+	fragments fragments
+	held      []record.Record
+	heldClear int
+
+	keys           secrets
+	read, write    record.Key
+	reader, writer *record.Cipher // writer: once our ChangeCipherSpec went out
+	window         record.Window
+	failedSeq      uint64 // of the last record in stateFinished that didn't open
+	failed         bool   // there was one
+	repeated       bool   // and then the peer repeated its flight (S5)
+
+	job    *Job
+	handed bool // the job was handed out
+	out    [][]byte
+	result *Result
+	err    *Error
+}
+
+func newMachine(c *Config, cb Callbacks, t Timers, client bool) *Machine {
+	if t.First <= 0 {
+		t.First = defaultFirst
+	}
+	if t.Max <= 0 {
+		t.Max = defaultMax
+	}
+	return &Machine{conf: c, cb: cb, timers: t, timeout: t.First, client: client, fragments: fragments{memory: c.Memory}}
+}
+
+func (c *Config) random() (r [32]byte) {
+	if c.Random != nil {
+		return c.Random()
+	}
+	_, _ = rand.Read(r[:]) // never fails (crypto/rand)
+	return r
+}
+
+// Receive takes one record of epoch 0 or 1 of a datagram from the peer. Nothing of it is kept, nor changed. What has no
+// place in the handshake is dropped silently, for anybody may have sent it.
+func (m *Machine) Receive(r record.Record, now time.Time) {
+	switch {
+	case m.state == stateOver:
+	case m.state == stateWork:
+		m.hold(r)
+	case r.Epoch == 0:
+		m.receiveClear(r, now)
+	case r.Epoch == 1:
+		m.receiveSealed(r, now)
+	}
+}
+
+func (m *Machine) receiveClear(r record.Record, now time.Time) {
+	switch r.Type {
+	case record.TypeHandshake:
+		m.receiveFragments(r, now)
+	case record.TypeChangeCipherSpec:
+		// Legal in one state (CVE-2014-0224); elsewhere it is early, and comes again, or a repeat.
+		if m.state == stateChangeCipherSpec && len(r.Payload) == 1 && r.Payload[0] == 1 {
+			m.state = stateFinished
+			m.replay(now)
+		}
+	case record.TypeAlert:
+		if m.state != stateFinished { // else the peer's alerts are sealed
+			m.receiveAlert(r.Payload)
+		}
+	}
+}
+
+// receiveAlert ends the handshake when the alert is fatal. Warnings say nothing that we act on.
+func (m *Machine) receiveAlert(b []byte) {
+	if len(b) == 2 && b[0] == alertLevelFatal {
+		m.end(&Error{Reason: ReasonPeerAlert, Alert: b[1], FromPeer: true})
+	}
+}
+
+func (m *Machine) receiveFragments(r record.Record, now time.Time) {
+	for rest := r.Payload; len(rest) > 0; {
+		if m.state == stateOver {
+			return
+		}
+		if m.state == stateWork {
+			r.Payload = rest
+			m.hold(r)
+			return
+		}
+		f, next, ok := parseFragment(rest)
+		if !ok {
+			return
+		}
+		rest = next
+		m.receiveFragment(&f, now)
+	}
+}
+
+func (m *Machine) receiveFragment(f *fragment, now time.Time) {
+	n := int(f.seq) - m.recvSeq
+	switch {
+	case m.client && f.typ == typeHelloVerifyRequest:
+		m.helloVerifyRequest(f, now)
+	case n < 0:
+		m.behind(f, now)
+	case n >= maxAhead || !m.known(f.typ):
+	case n == 0 && f.whole() && m.fragments.ahead[0] == nil:
+		m.message(f.raw, now)
+		m.advance(now)
+	default:
+		if over := m.fragments.put(n, f); over && n == 0 {
+			m.fail(failure(ReasonBudget, alertHandshakeFailure, "a message is too long or in too many fragments"))
+			return
+		}
+		m.advance(now)
+	}
+}
+
+// advance handles messages that are complete, in their order.
+func (m *Machine) advance(now time.Time) {
+	for m.state != stateOver && m.state != stateWork {
+		p := m.fragments.ahead[0]
+		if p == nil || !p.complete() {
+			return
+		}
+		m.message(p.text, now)
+	}
+}
+
+// message handles the next message, which is whole.
+func (m *Machine) message(text []byte, now time.Time) {
+	typ := text[0]
+	if !m.expects(typ) {
+		m.fail(failure(ReasonProtocol, alertUnexpectedMessage, "a message is out of order"))
+		return
+	}
+	start := len(m.script.text)
+	m.script.text = append(m.script.text, text...)
+	m.recvSeq++
+	m.fragments.shift()
+	body := m.script.text[start+headerLen : len(m.script.text) : len(m.script.text)]
+	var err *Error
+	if m.client {
+		err = m.clientMessage(typ, body)
+	} else {
+		err = m.serverMessage(typ, body)
+	}
+	if err != nil {
+		m.fail(err)
+	}
+}
+
+// behind handles a message that came before: the peer repeats its flight. When that is the one before our last, ours got lost
+// (RFC 6347, Section 4.2.4).
+func (m *Machine) behind(f *fragment, now time.Time) {
+	if m.client {
+		waits := m.state == stateChangeCipherSpec || m.state == stateFinished
+		if waits && f.typ == typeServerHelloDone && int(f.seq) == m.recvSeq-1 {
+			m.resend(now)
+		}
+		return
+	}
+	switch text := m.script.text; {
+	case f.typ == typeClientHello:
+		waits := m.state == stateClientCertificate || m.state == stateClientKeyExchange && m.suite.PSK
+		if waits && equal(f.raw, text[:m.helloEnd]) {
+			m.resend(now)
+		}
+	case f.typ == typeClientKeyExchange && m.failed && equal(f.raw, text[m.clientKey.start:m.clientKey.end]):
+		m.repeated = true
+	}
+}
+
+// resend answers a repeat.
+func (m *Machine) resend(now time.Time) {
+	if now.Sub(m.sent) >= minRepeat {
+		m.send(now)
+	}
+}
+
+func equal(a, b []byte) bool { return string(a) == string(b) }
+
+// Tick sends our last flight again when Deadline has passed, and doubles the time to the next.
+func (m *Machine) Tick(now time.Time) {
+	if d := m.Deadline(); d.IsZero() || now.Before(d) {
+		return
+	}
+	m.timeout = min(2*m.timeout, max(m.timers.Max, m.timers.First))
+	m.send(now)
+}
+
+// Deadline is when Tick is to be called; zero: never.
+func (m *Machine) Deadline() time.Time {
+	if m.state == stateOver || m.state == stateWork {
+		return time.Time{} // the peer waits for us, its last flight came
+	}
+	return m.deadline
+}
+
+// Output returns the datagrams to be sent now, in their order, and forgets them. They are the caller's.
+func (m *Machine) Output() [][]byte {
+	out := m.out
+	m.out = nil
+	return out
+}
+
+// Job returns what the machine waits for, once; nil: nothing new. It isn't to be run if it is not given to Resume.
+func (m *Machine) Job() *Job {
+	if m.job == nil || m.handed {
+		return nil
+	}
+	m.handed = true
+	return m.job
+}
+
+// begin begins a job.
+func (m *Machine) begin(j *Job) {
+	m.state, m.job, m.handed = stateWork, j, false
+}
+
+// Resume goes on after a job was run. A job that isn't the current one changes nothing.
+func (m *Machine) Resume(j *Job, now time.Time) {
+	if j == nil || j != m.job {
+		return
+	}
+	m.job = nil
+	m.deadline = now.Add(m.timeout)
+	switch {
+	case j.err != nil:
+		m.fail(j.err)
+		return
+	case m.client:
+		m.resumeClient(j, now)
+	default:
+		m.resumeServer(j, now)
+	}
+	m.advance(now)
+	m.replay(now)
+}
+
+// Done returns nil, nil while the handshake is under way, and then its result or an *Error.
+func (m *Machine) Done() (*Result, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.result, nil
+}
+
+// Abort ends the handshake with a fatal alert (RFC 5246, Section 7.2), which Output returns.
+func (m *Machine) Abort(alert uint8) {
+	if m.state != stateOver {
+		m.fail(&Error{Reason: ReasonAborted, Alert: alert})
+	}
+}
+
+// Release gives memory back and wipes keys, but for those of a Result. The machine answers nothing any more. It may be called
+// twice.
+func (m *Machine) Release() {
+	if m.state != stateOver {
+		m.end(&Error{Reason: ReasonAborted})
+	}
+	m.out = nil
+}
+
+// PeerRandom is the random of the peer's hello, zero while it isn't known.
+func (m *Machine) PeerRandom() [32]byte {
+	if m.client {
+		return m.random[1]
+	}
+	return m.random[0]
+}
+
+// ClientRandom is the random of the ClientHello: the same in a repeated one.
+func (m *Machine) ClientRandom() [32]byte { return m.random[0] }
+
+// fail ends the handshake with an alert.
+func (m *Machine) fail(e *Error) {
+	m.alert(e.Alert)
+	m.end(e)
+}
+
+// end ends the handshake without a result.
+func (m *Machine) end(e *Error) {
+	m.err = e
+	m.clear()
+}
+
+// clear forgets all that a handshake needs only while it is under way.
+func (m *Machine) clear() {
+	m.state = stateOver
+	m.fragments.drop()
+	m.held = nil
+	m.keys, m.read, m.write = secrets{}, record.Key{}, record.Key{}
+	m.reader, m.writer, m.ephemeral = nil, nil, nil
+	m.script, m.peerExchange, m.kx = script{}, nil, keyExchange{}
+	m.point, m.schemes = nil, nil
+	m.job = nil
+	m.deadline = time.Time{}
+}
+
+// succeed ends the handshake with its result.
+func (m *Machine) succeed() {
+	m.result = &Result{
+		Suite: m.suite, Read: m.read, Write: m.write, NextSeq: m.nextSeq, Window: m.window, ClearSeq: m.clearSeq,
+		Identity: string(m.identity), Chain: m.chain, ServerName: m.serverName, EMS: m.ems, Asked: m.asked,
+	}
+	if len(m.localCID) > 0 {
+		m.result.LocalCID = m.localCID
+	}
+	if len(m.remoteCID) > 0 {
+		m.result.RemoteCID = m.remoteCID
+	}
+	if !m.client {
+		last := m.script.flight[len(m.script.flight)-1]
+		m.result.LastFinished = append([]byte(nil), m.script.text[last.start:last.end]...)
+	}
+	m.clear()
+}
+
+// verified reports whether a Finished of the peer holds what the transcript demands.
+func (m *Machine) verified(body []byte) bool {
+	want := m.keys.master.verifyData(m.suite.Hash, !m.client, m.script.text)
+	return subtle.ConstantTimeCompare(want[:], body) == 1
+}
