@@ -87,14 +87,15 @@ func (a AEAD) MaxSeals() uint64 {
 
 // MaxFailedOpens is how many records may fail to open under one key. The session ends there, so it is also a spoofer's price
 // for ending one: as many records that name its address and port or its Connection ID, its epoch, and sequence numbers
-// that the window takes. The shortest such record has 29 bytes with CCM_8 and 57 with IPv4 and UDP:
+// that the window takes. With the shortest such records, of 29 or 37 bytes, each in a datagram of its own over IPv4:
 //
-//	CCM_8                    2^20   (1.0 million)   60 MB    17 minutes at 1,000 a second
-//	CCM                      2^23.5 (11.9 million)  771 MB   3.3 hours
-//	GCM, ChaCha20-Poly1305   2^28   (268 million)   15 GB    75 hours
+//	CCM_8               2^20    1.0 million datagrams    60 MB   17 minutes at 1,000 a second
+//	CCM                 2^23.5   12 million datagrams   771 MB  3.3 hours
+//	ChaCha20-Poly1305   2^28    268 million datagrams    15 GB   75 hours
+//	GCM                 2^28    268 million datagrams    17 GB   75 hours
 //
-// Records can share a datagram, which saves its headers and calls: a caller that takes n records of one makes the price that
-// of a n-th of the datagrams.
+// A caller that takes n records of one datagram divides the datagrams by n. TestD07SpoofersPrice prints the table, with the
+// time that we spend on it.
 func (a AEAD) MaxFailedOpens() uint64 {
 	switch a {
 	case AES128CCM8, AES256CCM8:

@@ -81,6 +81,9 @@ func (c *ccm) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error) {
 // begin writes the counters of a message of n bytes and takes the first blocks, B_0 and the additional data, into CBC-MAC (RFC
 // 3610, Sections 2.2 and 2.3). Lengths and counters of more than 16 bits don't occur, so the other bytes of their fields are 0.
 func (c *ccm) begin(nonce []byte, n int, additional []byte) {
+	if len(nonce) < 7 || len(nonce) > 13 || n >= 1<<16 || len(additional) >= 1<<16-1<<8 {
+		panic("record: CCM of a nonce, message or additional data of a length that it isn't made for")
+	}
 	var first [16]byte
 	binary.BigEndian.PutUint16(first[:], uint16(len(additional)))
 	taken := copy(first[2:], additional)

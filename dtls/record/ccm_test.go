@@ -120,6 +120,23 @@ func TestCCMAgainstPion(t *testing.T) {
 	}
 }
 
+// TestD05CCMParameters: the classes InvalidNonceSize (CVE-2017-18330 the longest), InvalidTagSize and InsecureTagSize of
+// Wycheproof. Records have one nonce length and two tag lengths; others can't be asked for.
+func TestD05CCMParameters(t *testing.T) {
+	t.Parallel()
+	c := newCCM(t, make([]byte, 16), 16)
+	for _, n := range []int{0, 1, 6, 14, 16, 61, 300} {
+		require.Panics(t, func() { c.Seal(nil, make([]byte, n), nil, nil) }, n)
+		require.Panics(t, func() { _, _ = c.Open(nil, make([]byte, n), make([]byte, 16), nil) }, n)
+	}
+	require.Panics(t, func() { c.Seal(nil, make([]byte, 12), make([]byte, 1<<16), nil) })
+	require.Panics(t, func() { c.Seal(nil, make([]byte, 12), nil, make([]byte, 0xff00)) })
+	_, err := c.Open(nil, make([]byte, 12), make([]byte, 15), nil)
+	require.Error(t, err)
+	require.Equal(t, 12, c.NonceSize())
+	require.Equal(t, 16, c.Overhead())
+}
+
 // FuzzCCM compares ours with pion's.
 func FuzzCCM(f *testing.F) {
 	f.Add([]byte("0123456789abcdef"), []byte("nonce of 12b"), []byte("plaintext"), []byte("additional"), true)

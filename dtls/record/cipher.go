@@ -71,8 +71,9 @@ func NewCipher(k *Key) *Cipher {
 
 // Seal appends one whole record to dst. Without cid it is of type typ; with cid it is a TypeCID record that hides typ (RFC
 // 9146, Section 4), not padded. The nonce is epoch and sequence number, so no two calls may have the same (S25). plaintext
-// must not overlap dst, and is the caller's again on return. When dst has room for AEAD.Overhead and the rest, nothing is
-// allocated. It panics when seq is beyond MaxSeq, cid longer than 255 or plaintext longer than 2^14 bytes.
+// must not overlap dst's room, and is the caller's again on return. Nothing is allocated when dst has room for HeaderLen, the
+// Connection ID and a byte, plaintext and AEAD.Overhead. It panics when seq is beyond MaxSeq, cid longer than 255 or plaintext
+// longer than 2^14 bytes.
 func (c *Cipher) Seal(dst []byte, typ Type, epoch uint16, seq uint64, cid, plaintext []byte) []byte {
 	check(seq, cid, plaintext)
 	number := uint64(epoch)<<48 | seq
@@ -96,12 +97,12 @@ func (c *Cipher) Seal(dst []byte, typ Type, epoch uint16, seq uint64, cid, plain
 	return c.aead.Seal(dst[:at], c.nonce[:], dst[at:], c.aad)
 }
 
-// Open checks a record and decrypts it where it lies. plaintext aliases r.Payload; the type and padding inside of a TypeCID
-// record are taken off, and typ is what it was (RFC 9146, Section 4), which nobody has looked at: it may be any but 0. The explicit
+// Open checks a record and decrypts it where it lies. plaintext aliases r.Payload. The type and the padding inside of a TypeCID
+// record are taken off, and typ is the type found there (RFC 9146, Section 4): any but 0, for the caller to judge. The explicit
 // nonce of CCM and GCM is the peer's choice (RFC 5288, Section 3).
 //
-// ok is false for whatever isn't authentic, too short, longer than 2^14 bytes (padding included), or of no type inside. r.Payload is wiped then
-// or left as it was; so, to try a second key, open a copy.
+// ok is false for what isn't authentic, is too short, is longer than 2^14 bytes with its padding, or holds no type where it
+// should. r.Payload is wiped then, or left as it was: to try a second key, open a copy.
 func (c *Cipher) Open(r Record) (typ Type, plaintext []byte, ok bool) {
 	inner := len(r.Payload) - int(c.overhead)
 	limit := maxPlaintext

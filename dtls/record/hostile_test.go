@@ -69,7 +69,18 @@ func TestD05Tags(t *testing.T) {
 					}
 				}), "%d bytes, tag xor %x", n, change)
 			}
-			refuse(t, c, tag(func(tag []byte) { tag[0], tag[1] = tag[1]+1, tag[0]+1 }), "%d bytes, tag mixed", n)
+			// Differences that cancel where a tag is folded before it is compared.
+			for bit := range a.TagLen() * 8 {
+				for _, apart := range []int{8, 32, 64} {
+					other := (bit + apart) % (a.TagLen() * 8)
+					if n == 17 && other != bit {
+						refuse(t, c, tag(func(tag []byte) {
+							tag[bit/8] ^= 1 << (bit % 8)
+							tag[other/8] ^= 1 << (other % 8)
+						}), "tag bits %d and %d", bit, other)
+					}
+				}
+			}
 			for cut := 1; cut <= len(intact); cut++ {
 				r.Payload = intact[:len(intact)-cut]
 				refuse(t, c, r, "%d bytes, %d cut off", n, cut)

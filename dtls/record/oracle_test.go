@@ -38,7 +38,9 @@ func newPion(t testing.TB, k *Key) pionCipher {
 // pionSeal seals a record as pion's Conn does, with zeros bytes of padding where there is a Connection ID.
 func pionSeal(t testing.TB, c pionCipher, typ Type, epoch uint16, seq uint64, cid, plaintext []byte, zeros int) []byte {
 	t.Helper()
-	h := recordlayer.Header{ContentType: protocol.ContentType(typ), Version: protocol.Version1_2, Epoch: epoch, SequenceNumber: seq}
+	h := recordlayer.Header{
+		ContentType: protocol.ContentType(typ), Version: protocol.Version1_2, Epoch: epoch, SequenceNumber: seq,
+	}
 	if len(cid) > 0 {
 		inner := recordlayer.InnerPlaintext{Content: plaintext, RealType: h.ContentType, Zeros: uint(zeros)}
 		var err error
@@ -239,7 +241,8 @@ func (e *events) receivePion(datagram []byte) (accepted, newest bool) {
 	records, err := split(datagram)
 	h := recordlayer.Header{ConnectionID: slices.Clone(e.cid)}
 	if err != nil || len(records) != 1 || h.Unmarshal(records[0]) != nil || h.Epoch != 1 ||
-		(h.ContentType == protocol.ContentTypeConnectionID) != (e.cid != nil) || h.ContentType == protocol.ContentTypeChangeCipherSpec {
+		(h.ContentType == protocol.ContentTypeConnectionID) != (e.cid != nil) ||
+		h.ContentType == protocol.ContentTypeChangeCipherSpec {
 		return false, false
 	}
 	accept, ok := e.detector.Check(h.SequenceNumber)

@@ -14,7 +14,9 @@ import (
 
 func TestParse(t *testing.T) {
 	t.Parallel()
+	want := Record{Type: 22, Version: 0xfeff, Epoch: 1, Seq: 0x000203040506, Payload: []byte("hi")}
 	plain := []byte{22, 0xfe, 0xff, 0, 1, 0, 2, 3, 4, 5, 6, 0, 2, 'h', 'i'}
+	want.Raw = plain
 	cid := []byte{25, 0xfe, 0xfd, 0, 1, 0, 2, 3, 4, 5, 6, 0xc1, 0xc2, 0xc3, 0, 2, 'h', 'i'}
 	for _, tt := range []struct {
 		name   string
@@ -24,14 +26,15 @@ func TestParse(t *testing.T) {
 		rest   string
 		ok     bool
 	}{
-		{name: "plain", in: plain, ok: true, want: Record{Type: 22, Version: 0xfeff, Epoch: 1, Seq: 0x000203040506, Payload: []byte("hi"), Raw: plain}},
-		{name: "plain, where CIDs are in use", in: plain, cidLen: 3, ok: true, want: Record{Type: 22, Version: 0xfeff, Epoch: 1, Seq: 0x000203040506, Payload: []byte("hi"), Raw: plain}},
-		{name: "more behind it", in: append(bytes.Clone(plain), "rest"...), ok: true, rest: "rest",
-			want: Record{Type: 22, Version: 0xfeff, Epoch: 1, Seq: 0x000203040506, Payload: []byte("hi"), Raw: plain}},
+		{name: "plain", in: plain, ok: true, want: want},
+		{name: "plain, where CIDs are in use", in: plain, cidLen: 3, ok: true, want: want},
+		{name: "more behind it", in: append(bytes.Clone(plain), "rest"...), ok: true, rest: "rest", want: want},
 		{name: "empty payload", in: edit(plain[:13], 12, 0), ok: true,
 			want: Record{Type: 22, Version: 0xfeff, Epoch: 1, Seq: 0x000203040506, Payload: []byte{}, Raw: edit(plain[:13], 12, 0)}},
 		{name: "CID", in: cid, cidLen: 3, ok: true,
-			want: Record{Type: 25, Version: 0xfefd, Epoch: 1, Seq: 0x000203040506, CID: []byte{0xc1, 0xc2, 0xc3}, Payload: []byte("hi"), Raw: cid}},
+			want: Record{
+				Type: 25, Version: 0xfefd, Epoch: 1, Seq: 0x000203040506, CID: []byte{0xc1, 0xc2, 0xc3}, Payload: []byte("hi"), Raw: cid,
+			}},
 		{name: "CID where none was given out", in: cid},
 		{name: "CID, negative length", in: cid, cidLen: -1},
 		{name: "CID cut off", in: cid[:13], cidLen: 3},
@@ -79,12 +82,41 @@ func TestParseAliases(t *testing.T) {
 func TestAppendClear(t *testing.T) {
 	t.Parallel()
 	got := AppendClear([]byte("x"), TypeHandshake, 0x010203040506, []byte("hello"))
-	h := recordlayer.Header{ContentType: protocol.ContentTypeHandshake, ContentLen: 5, Version: protocol.Version1_2, SequenceNumber: 0x010203040506}
+	h := recordlayer.Header{
+		ContentType: protocol.ContentTypeHandshake, ContentLen: 5, Version: protocol.Version1_2, SequenceNumber: 0x010203040506,
+	}
 	header, err := h.Marshal()
 	require.NoError(t, err)
 	require.Equal(t, "x"+string(header)+"hello", string(got))
 	require.Panics(t, func() { AppendClear(nil, TypeHandshake, MaxSeq+1, nil) })
 	require.Panics(t, func() { AppendClear(nil, TypeHandshake, 0, make([]byte, maxPlaintext+1)) })
+}
+
+// TestSealAppends: several records make a datagram, in room that is exactly theirs, and beyond.
+func TestSealAppends(t *testing.T) {
+	t.Parallel()
+	for _, a := range all {
+		c := NewCipher(testKey(a))
+		size := HeaderLen + len(testCID) + 1 + 5 + a.Overhead()
+		for _, room := range []int{0, 1, size, 2*size - 1, 2 * size} {
+			b := c.Seal(make([]byte, 0, room), TypeAlert, 1, 0, testCID, []byte("first"))
+			b = c.Seal(b, TypeHandshake, 1, 1, testCID, []byte("other"))
+			require.Len(t, b, 2*size)
+			first, rest, ok := Parse(b, len(testCID))
+			require.True(t, ok)
+			second, rest, ok := Parse(rest, len(testCID))
+			require.True(t, ok)
+			require.Empty(t, rest)
+			typ, plaintext, ok := c.Open(second)
+			require.True(t, ok)
+			require.Equal(t, TypeHandshake, typ)
+			require.Equal(t, "other", string(plaintext))
+			typ, plaintext, ok = c.Open(first)
+			require.True(t, ok)
+			require.Equal(t, TypeAlert, typ)
+			require.Equal(t, "first", string(plaintext))
+		}
+	}
 }
 
 // TestSealRefuses: rather no process than a nonce twice.
@@ -126,7 +158,12 @@ func TestNothingAllocates(t *testing.T) {
 	}
 	for _, a := range all {
 		for _, cid := range [][]byte{nil, testCID, make([]byte, maxCID)} {
-			c, payload, dst := NewCipher(testKey(a)), make([]byte, 100), make([]byte, 0, 512)
+			inner := len(cid)
+			if cid != nil {
+				inner++
+			}
+			c, payload := NewCipher(testKey(a)), make([]byte, 100)
+			dst := make([]byte, 0, HeaderLen+inner+len(payload)+a.Overhead()) // no byte more
 			seq, opened := uint64(0), true
 			run := func() {
 				sealed := c.Seal(dst, TypeApplicationData, 1, seq, cid, payload)
