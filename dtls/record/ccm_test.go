@@ -149,10 +149,8 @@ func FuzzCCM(f *testing.F) {
 		if long {
 			tagLen = 16
 		}
-		if len(additional) >= 0xff00 || len(plaintext) > maxPayload {
-			t.Skip()
-		}
-		checkCCM(t, key, nonce, append([]byte{}, plaintext...), additional, tagLen)
+		plaintext = append([]byte{}, plaintext[:min(len(plaintext), maxPayload)]...)
+		checkCCM(t, key, nonce, plaintext, additional[:min(len(additional), 0xfeff)], tagLen)
 	})
 }
 
