@@ -65,10 +65,14 @@ func (p *packer) flush() {
 	}
 }
 
-// clear adds a message in the clear, fragmented where it must be (RFC 6347, Section 4.2.3).
+// clear adds a message in the clear, fragmented where it must be (RFC 6347, Section 4.2.3). A ClientHello never is: a server
+// that keeps nothing before the cookie couldn't read it.
 func (p *packer) clear(message []byte) {
 	const headers = record.HeaderLen + headerLen
 	body := message[headerLen:]
+	if message[0] == typeClientHello {
+		p.limit = max(p.limit, headers+len(body))
+	}
 	if need := headers + len(body); need > p.room() && need <= p.limit {
 		p.flush()
 	}

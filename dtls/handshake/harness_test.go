@@ -274,10 +274,10 @@ func requireSame(t testing.TB, client *Machine, server *Machine) (c, s *Result) 
 	return c, s
 }
 
-// requireTalk sends application data.
+// requireTalk sends application data, numbered behind what was repeated.
 func requireTalk(t testing.TB, from, to *Result) {
 	t.Helper()
-	sealed := record.NewCipher(&from.Write).Seal(nil, record.TypeApplicationData, 1, from.NextSeq, from.RemoteCID, []byte("hello"))
+	sealed := record.NewCipher(&from.Write).Seal(nil, record.TypeApplicationData, 1, from.NextSeq+100, from.RemoteCID, []byte("hello"))
 	r, rest, ok := record.Parse(sealed, len(to.LocalCID))
 	require.True(t, ok)
 	require.Empty(t, rest)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"fmt"
+	"io"
 )
 
 // Job is work that a handshake waits for: a look-up, or public-key operations. It has copies of what it needs, so that the
@@ -36,6 +38,9 @@ type Job struct {
 	keys  secrets
 	err   *Error
 }
+
+// Format implements fmt.Formatter: no verb prints keys (S46).
+func (*Job) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "job") }
 
 type jobKind uint8
 

@@ -175,7 +175,8 @@ type pionRun struct {
 	pipe   *pipe
 	net    network
 	cidLen int
-	up     chan []byte // to the machine
+	up     chan []byte   // to the machine
+	over   chan struct{} // closed when the machine is done
 
 	receive func(datagram []byte, now time.Time)
 	output  func() [][]byte
@@ -186,6 +187,12 @@ type pionRun struct {
 func (r *pionRun) drive(stop <-chan struct{}) {
 	r.up = make(chan []byte, 4096)
 	for {
+		if m := r.machine(); m != nil && r.over != nil {
+			if res, err := m.Done(); res != nil || err != nil {
+				close(r.over)
+				r.over = nil
+			}
+		}
 		for _, d := range r.output() {
 			r.net(func() {
 				select {
@@ -223,7 +230,7 @@ func (r *pionRun) drive(stop <-chan struct{}) {
 
 // pionClient runs a pion client against our server; it returns pion's connection when both are done.
 func pionClient(f *front, net network, opts ...pion.Option) (*pionRun, *pion.Conn, error) {
-	run := &pionRun{pipe: newPipe(), net: net, receive: f.receive, output: f.output, machine: func() *Machine { return f.m }}
+	run := &pionRun{pipe: newPipe(), net: net, receive: repeatFinished(f), output: f.output, machine: func() *Machine { return f.m }}
 	clientOpts := make([]pion.ClientOption, len(opts))
 	for i, o := range opts {
 		clientOpts[i] = o
@@ -275,7 +282,8 @@ func repeatFinished(f *front) func([]byte, time.Time) {
 func (r *pionRun) finish(conn *pion.Conn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	stop, done, driven := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	stop, done, driven, over := make(chan struct{}), make(chan error, 1), make(chan struct{}), make(chan struct{})
+	r.over = over
 	go func() { done <- conn.HandshakeContext(ctx) }()
 	go func() {
 		r.drive(stop)
@@ -283,6 +291,10 @@ func (r *pionRun) finish(conn *pion.Conn) error {
 	}()
 	err := <-done
 	if err == nil {
+		select {
+		case <-over:
+		case <-ctx.Done():
+		}
 		time.Sleep(time.Second) // what is still under way
 	}
 	close(stop)
