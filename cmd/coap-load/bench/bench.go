@@ -8,6 +8,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -51,6 +52,24 @@ func Quick() Config {
 
 // figures are the values of one server: by row, one for each round. NaN: it could not be measured.
 type figures map[string][]float64
+
+// MarshalJSON implements json.Marshaler: what was not measured is null, and what never came is "none".
+func (f figures) MarshalJSON() ([]byte, error) {
+	all := map[string][]any{}
+	for row, values := range f {
+		for _, v := range values {
+			switch {
+			case math.IsNaN(v):
+				all[row] = append(all[row], nil)
+			case math.IsInf(v, 0):
+				all[row] = append(all[row], "none")
+			default:
+				all[row] = append(all[row], v)
+			}
+		}
+	}
+	return json.Marshal(all)
+}
 
 // Report is what was measured.
 type Report struct {

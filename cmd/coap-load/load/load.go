@@ -73,7 +73,10 @@ func New(conf Config) (*Load, error) {
 		return of(i)
 	}
 	conf.Session.Events = (*events)(l)
-	l.client = session.New(f, conf.Session)
+	if l.client, err = session.New(f, conf.Session); err != nil {
+		f.Close()
+		return nil, err
+	}
 	l.serving.Go(func() { f.Serve(context.Background(), l.client.Receive) })
 	return l, nil
 }

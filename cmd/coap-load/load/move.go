@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"coapbridge/cmd/coap-load/latency"
@@ -31,6 +32,11 @@ func (l *Load) Move(ctx context.Context, m Moves) (*Result, error) {
 	}
 	if _, err := l.fleet.Elsewhere(0); err != nil {
 		return nil, err
+	}
+	for _, s := range l.sessions {
+		if !s.ConnectionID() {
+			return nil, errors.New("load: the server gave no Connection ID: sessions can't move")
+		}
 	}
 	r := &Result{Mode: "move", Move: &Move{}, Failures: map[string]uint64{}}
 	var times latency.Recorder

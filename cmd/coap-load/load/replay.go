@@ -86,10 +86,11 @@ type recorded struct {
 }
 
 func (t *tape) record(s *session.Session) {
+	from := s.Path()
 	s.Tap(func(b []byte) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.records = append(t.records, recorded{s.Path(), slices.Clone(b)})
+		t.records = append(t.records, recorded{from, slices.Clone(b)})
 	})
 }
 

@@ -2,102 +2,80 @@ package session
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
-	"io"
-	"net"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	pion "github.com/pion/dtls/v3"
-	curves "github.com/pion/dtls/v3/pkg/crypto/elliptic"
-
 	"coapbridge/cmd/coap-load/fleet"
+	"coapbridge/dtls/handshake"
+	"coapbridge/dtls/record"
 )
-
-// depth is how many datagrams may wait for one session.
-const depth = 16
 
 // Client makes sessions.
 type Client struct {
 	fleet *fleet.Fleet
 	conf  Config
+	psk   handshake.Config
+	cert  handshake.Config
+	stray atomic.Pointer[func([]byte)]
 
 	mu     sync.RWMutex // guards the following fields
 	places map[fleet.Path]*Session
+	making map[*Session]struct{} // whose handshakes are under way
 	closed bool
 
-	stray   atomic.Pointer[func([]byte)]
-	running sync.WaitGroup
-	ctx     context.Context
-	cancel  context.CancelFunc
-}
+	chainsMu sync.Mutex // guards the following field
+	chains   map[[sha256.Size]byte]*ecdsa.PublicKey
 
-// Session is one association.
-type Session struct {
-	client *Client
-	index  int
-	path   atomic.Pointer[fleet.Path]
-	pipe   chan []byte
-	gone   chan struct{}
-	once   sync.Once
-	conn   *pion.Conn
-	began  time.Time
-	tap    atomic.Pointer[func([]byte)]
+	stop    context.CancelFunc
+	ticking sync.WaitGroup
 }
 
 // New returns a Client whose sessions live on f. Its Receive must get what comes there.
-func New(f *fleet.Fleet, conf Config) *Client {
+func New(f *fleet.Fleet, conf Config) (*Client, error) {
 	if conf.Timeout == 0 {
-		conf.Timeout = handshake
+		conf.Timeout = defaultTimeout
 	}
-	c := &Client{fleet: f, conf: conf, places: map[fleet.Path]*Session{}}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	return c
+	c := &Client{
+		fleet: f, conf: conf, places: map[fleet.Path]*Session{}, making: map[*Session]struct{}{},
+		chains: map[[sha256.Size]byte]*ecdsa.PublicKey{}, psk: handshake.Config{PSK: true}, cert: handshake.Config{Certificate: true},
+	}
+	offered := conf.Suites
+	if offered == nil {
+		offered = []uint16{pskCCM8, ecdsaGCM}
+	}
+	for _, id := range offered {
+		s, ok := handshake.SuiteByID(id)
+		if !ok {
+			return nil, fmt.Errorf("session: no suite has the number 0x%04x", id)
+		}
+		of := &c.cert
+		if s.PSK {
+			of = &c.psk
+		}
+		of.Suites = append(of.Suites, s)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stop = cancel
+	c.ticking.Go(func() { c.tick(ctx) })
+	return c, nil
 }
 
 // Close forgets all sessions without a word to the server.
 func (c *Client) Close() {
-	c.cancel()
-	c.mu.Lock()
-	c.closed = true
-	for _, s := range c.places {
-		s.end()
-	}
-	clear(c.places)
-	c.mu.Unlock()
-	c.running.Wait()
-}
-
-// Receive is a fleet.Handler.
-func (c *Client) Receive(_ *fleet.Batch, from fleet.Path, b []byte) {
-	c.mu.RLock()
-	s := c.places[from]
-	c.mu.RUnlock()
-	if s == nil {
-		if stray := c.stray.Load(); stray != nil {
-			(*stray)(b)
-		}
-		return
-	}
-	select {
-	case s.pipe <- append([]byte(nil), b...):
-	default: // as a full socket's buffer
-	}
-}
-
-// Start begins the handshake of client i, which has none under way and no session; Events hears of its end.
-func (c *Client) Start(_ *fleet.Batch, i int) {
-	s := &Session{client: c, index: i, pipe: make(chan []byte, depth), gone: make(chan struct{}), began: time.Now()}
-	p := c.fleet.Path(i)
-	s.path.Store(&p)
+	c.stop()
+	c.ticking.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return
-	}
-	c.places[p] = s
-	c.running.Go(s.run)
+	c.closed = true
+	clear(c.places)
+	clear(c.making)
 }
 
 // Stray makes f hear of datagrams that come to places without a session; nil ends it.
@@ -109,193 +87,158 @@ func (c *Client) Stray(f func([]byte)) {
 	c.stray.Store(&f)
 }
 
-// Path returns where it is.
-func (s *Session) Path() fleet.Path { return *s.path.Load() }
-
-// Index returns which client it is.
-func (s *Session) Index() int { return s.index }
-
-// Began returns when its handshake began.
-func (s *Session) Began() time.Time { return s.began }
-
-// Send seals one record with application data.
-func (s *Session) Send(_ *fleet.Batch, b []byte) error {
-	_, err := s.conn.Write(b)
-	return err
-}
-
-// Close sends close_notify and forgets the session.
-func (s *Session) Close(*fleet.Batch) {
-	_ = s.conn.Close()
-	s.end()
-}
-
-// Forget forgets the session without a word to the server.
-func (s *Session) Forget() { s.end() }
-
-// Move makes the session send from another place from now on, and receive there.
-func (s *Session) Move(to fleet.Path) {
-	c := s.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.places, *s.path.Load())
-	s.path.Store(&to)
-	if !c.closed {
-		c.places[to] = s
-	}
-}
-
-// Tap calls f with each datagram that the session sends from now on, for a recording; nil ends it.
-func (s *Session) Tap(f func([]byte)) {
-	if f == nil {
-		s.tap.Store(nil)
+// Receive is a fleet.Handler.
+func (c *Client) Receive(out *fleet.Batch, from fleet.Path, b []byte) {
+	c.mu.RLock()
+	s := c.places[from]
+	c.mu.RUnlock()
+	if s == nil {
+		if stray := c.stray.Load(); stray != nil {
+			(*stray)(b)
+		}
 		return
 	}
-	s.tap.Store(&f)
-}
-
-func (s *Session) end() {
-	s.once.Do(func() { close(s.gone) })
-}
-
-func (s *Session) run() {
-	c := s.client
-	err := s.serve()
-	s.end()
-	c.mu.Lock()
-	if p := *s.path.Load(); c.places[p] == s {
-		delete(c.places, p)
-	}
-	closed := c.closed
-	c.mu.Unlock()
-	if err != nil && !closed {
-		out := c.fleet.Borrow()
-		if s.conn == nil {
-			c.conf.Events.Failed(out, s.index, err)
-		} else {
-			c.conf.Events.Ended(out, s, err)
+	for len(b) > 0 {
+		r, rest, ok := record.Parse(b, 0)
+		if !ok {
+			return
 		}
-		c.fleet.Return(out)
+		b = rest
+		s.receive(out, r)
 	}
 }
 
-// serve makes the handshake and reads to the session's end, which is an error unless it was ours.
-func (s *Session) serve() error {
-	c := s.client
-	options, err := c.options(s.index)
-	if err != nil {
-		return err
-	}
-	conn, err := pion.ClientWithOptions((*wire)(s), c.fleet.Target(), options...)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.conf.Timeout)
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return err
-	}
-	s.conn = conn
-	out := c.fleet.Borrow()
-	c.conf.Events.Established(out, s)
-	c.fleet.Return(out)
-	b := make([]byte, 2048)
-	for {
-		n, err := conn.Read(b)
-		if err != nil {
-			select {
-			case <-s.gone:
-				return nil
-			default:
-				return err
-			}
-		}
-		out := c.fleet.Borrow()
-		c.conf.Events.Received(out, s, b[:n])
-		c.fleet.Return(out)
-	}
-}
-
-func (c *Client) options(i int) ([]pion.ClientOption, error) {
+// Start begins the handshake of client i; Events hears of its end. A session that the client has is forgotten.
+func (c *Client) Start(out *fleet.Batch, i int) {
+	now := time.Now()
+	s := &Session{client: c, index: i, began: now, path: c.fleet.Path(i)}
 	own, err := c.conf.Credential(i)
 	if err != nil {
-		return nil, err
+		c.conf.Events.Failed(out, i, err)
+		return
 	}
-	suites := []pion.CipherSuiteID{pskCCM8}
-	if own.Certificate != nil {
-		suites = []pion.CipherSuiteID{ecdsaGCM}
-	}
-	if c.conf.Suites != nil {
-		suites = nil
-		for _, id := range c.conf.Suites {
-			suites = append(suites, pion.CipherSuiteID(id))
-		}
-	}
-	options := []pion.ClientOption{
-		pion.WithCipherSuites(suites...),
-		pion.WithExtendedMasterSecret(pion.RequestExtendedMasterSecret),
-		pion.WithEllipticCurves(curves.P256),
-		pion.WithMTU(1152),
+	conf, params := &c.cert, handshake.ClientParams{ServerName: c.conf.ServerName}
+	if own.Certificate == nil {
+		conf, params.PSKIdentity = &c.psk, []byte(own.Identity)
 	}
 	if c.conf.ConnectionID {
-		options = append(options, pion.WithConnectionIDGenerator(pion.OnlySendCIDGenerator()))
+		params.LocalCID = []byte{}
 	}
-	if own.Certificate == nil {
-		return append(options,
-			pion.WithPSK(func([]byte) ([]byte, error) { return own.Key, nil }),
-			pion.WithPSKIdentityHint([]byte(own.Identity))), nil
+	s.mu.Lock()
+	s.machine = handshake.NewClient(conf, &callbacks{c, own}, handshake.Timers{}, params, now)
+	c.mu.Lock()
+	if closed := c.closed; closed {
+		c.mu.Unlock()
+		s.mu.Unlock()
+		return
 	}
-	if own.Certificate.Leaf == nil {
-		return nil, errors.New("session: a certificate without its parsed leaf")
-	}
-	return append(options,
-		pion.WithCertificates(*own.Certificate),
-		pion.WithRootCAs(c.conf.Roots),
-		pion.WithServerName(c.conf.ServerName)), nil
+	c.places[s.path] = s
+	c.making[s] = struct{}{}
+	c.mu.Unlock()
+	after := s.pump(out, now)
+	s.mu.Unlock()
+	after.tell(out, s)
 }
 
-// wire is a session as the net.PacketConn that pion sends through.
-type wire Session
-
-// ReadFrom implements net.PacketConn.
-func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
-	select {
-	case d := <-w.pipe:
-		return copy(b, d), w.client.fleet.Target(), nil
-	case <-w.gone:
-		return 0, nil, io.EOF
+// tick repeats flights and ends handshakes that take too long.
+func (c *Client) tick(ctx context.Context) {
+	out := c.fleet.NewBatch()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	var under []*Session
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		under = under[:0]
+		c.mu.RLock()
+		for s := range c.making {
+			if now.Sub(s.began) > tick {
+				under = append(under, s)
+			}
+		}
+		c.mu.RUnlock()
+		for _, s := range under {
+			s.tick(out, now, c.conf.Timeout)
+		}
+		clear(under)
+		out.Flush()
 	}
 }
 
-// WriteTo implements net.PacketConn.
-func (w *wire) WriteTo(b []byte, _ net.Addr) (int, error) {
-	select {
-	case <-w.gone:
-		return 0, net.ErrClosed
-	default:
+// forget removes a session; true says that its handshake was under way or it was there.
+func (c *Client) forget(s *Session, path fleet.Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.making, s)
+	if c.places[path] == s {
+		delete(c.places, path)
 	}
-	if tap := w.tap.Load(); tap != nil {
-		(*tap)(append([]byte(nil), b...))
-	}
-	w.client.fleet.Send(*w.path.Load(), b)
-	return len(b), nil
 }
 
-// Close implements net.PacketConn.
-func (w *wire) Close() error {
-	(*Session)(w).end()
-	return nil
+func (c *Client) made(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.making, s)
 }
 
-// LocalAddr implements net.PacketConn.
-func (w *wire) LocalAddr() net.Addr { return w.client.fleet.Target() }
+// callbacks is one client's handshake.Callbacks.
+type callbacks struct {
+	client *Client
+	own    Credential
+}
 
-// SetDeadline implements net.PacketConn; pion's own deadlines suffice.
-func (w *wire) SetDeadline(time.Time) error { return nil }
+// PSK implements handshake.Callbacks.
+func (h *callbacks) PSK(context.Context, []byte, string) []byte { return h.own.Key }
 
-// SetReadDeadline implements net.PacketConn.
-func (w *wire) SetReadDeadline(time.Time) error { return nil }
+// Certificate implements handshake.Callbacks.
+func (h *callbacks) Certificate(string) ([][]byte, crypto.Signer, error) {
+	key, ok := h.own.Certificate.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, nil, errors.New("session: the certificate's key can't sign")
+	}
+	return h.own.Certificate.Certificate, key, nil
+}
 
-// SetWriteDeadline implements net.PacketConn.
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+// Verify implements handshake.Callbacks. All sessions see the same server, so its chain is judged once.
+func (h *callbacks) Verify(chain [][]byte, _ string) (*ecdsa.PublicKey, error) {
+	c := h.client
+	digest := sha256.New()
+	for _, der := range chain {
+		digest.Write(der)
+	}
+	sum := [sha256.Size]byte(digest.Sum(nil))
+	c.chainsMu.Lock()
+	defer c.chainsMu.Unlock()
+	if key := c.chains[sum]; key != nil {
+		return key, nil
+	}
+	options := x509.VerifyOptions{Roots: c.conf.Roots, Intermediates: x509.NewCertPool(), DNSName: c.conf.ServerName}
+	var leaf *x509.Certificate
+	for i, der := range chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			leaf = cert
+		} else {
+			options.Intermediates.AddCert(cert)
+		}
+	}
+	if _, err := leaf.Verify(options); err != nil {
+		return nil, err
+	}
+	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
+	if !ok {
+		return nil, errors.New("session: the server's key is not ECDSA")
+	}
+	c.chains[sum] = key
+	return key, nil
+}
+
+// NoEMS implements handshake.Callbacks. It measures servers and trusts them with nothing.
+func (h *callbacks) NoEMS([]byte, [][]byte) bool { return true }
