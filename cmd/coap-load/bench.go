@@ -93,21 +93,18 @@ func keep[T any](given bool, to *T, v T) {
 }
 
 func writeBench(w io.Writer, r *bench.Report, asJSON bool, file string) error {
-	if file != "" {
-		f, err := os.Create(file)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(report.JSON(f, r), f.Close()); err != nil {
-			return err
-		}
-	}
 	if asJSON {
 		return report.JSON(w, r)
 	}
 	if err := r.Table().Markdown(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s", r.Text())
-	return err
+	if _, err := fmt.Fprintf(w, "\n%s", r.Text()); err != nil || file == "" {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report.JSON(f, r), f.Close())
 }

@@ -16,7 +16,7 @@ Towards a server on loopback every device has an address of its own in 127.0.0.0
 addresses, names the source of each datagram (IP_PKTINFO), and hears by the same means for whom an answer is. For the server
 there is no difference to a socket, or a machine, for each device. Towards other servers each device has a socket.
 
-With --pid the server's process is measured: processor time (user and system) from /proc/PID/stat, memory from
+With --pid the server's process is measured: processor time (user and system) by its own clock, memory from
 /proc/PID/smaps_rollup, threads, and, with --metrics, goroutines. Without it, only what the devices see.
 
 Latencies of an open loop (--rate) count from the moment at which the schedule wanted a request to leave, not from when it

@@ -30,15 +30,16 @@ type Config struct {
 	Requesters   int           // sessions on which requests are sent
 	FloodRate    float64       // forged ClientHellos a second
 	FloodFor     time.Duration
-	FloodDevices int // that connect meanwhile
-	Progress     func(string)
+	FloodDevices int           // that connect meanwhile
+	Settle       time.Duration // until memory is read, and then how long idle sessions are watched
+	Progress     func(string)  `json:"-"`
 }
 
 // Standard returns how much is measured by default: it takes about 20 minutes.
 func Standard() Config {
 	return Config{
 		Rounds: 3, Sessions: 20_000, CertSessions: 5_000, Stretch: 10 * time.Second, Requesters: 1000,
-		FloodRate: 100_000, FloodFor: 5 * time.Second, FloodDevices: 1000,
+		FloodRate: 100_000, FloodFor: 5 * time.Second, FloodDevices: 1000, Settle: 5 * time.Second,
 	}
 }
 
@@ -46,7 +47,7 @@ func Standard() Config {
 func Quick() Config {
 	return Config{
 		Rounds: 1, Sessions: 2000, CertSessions: 500, Stretch: 3 * time.Second, Requesters: 200,
-		FloodRate: 20_000, FloodFor: 3 * time.Second, FloodDevices: 100,
+		FloodRate: 20_000, FloodFor: 3 * time.Second, FloodDevices: 100, Settle: 2 * time.Second,
 	}
 }
 

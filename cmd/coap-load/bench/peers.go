@@ -50,7 +50,7 @@ func startBridge(ctx context.Context, p *place, _ kind) (*server, error) {
 	s.own = get("/.well-known/core", "")
 	forward := get("/cse-in", originator)
 	s.forward = &forward
-	return s, nil
+	return s, s.awaitMetrics(ctx)
 }
 
 func startBaseline(ctx context.Context, p *place, k kind) (*server, error) {
@@ -82,7 +82,7 @@ func startBaseline(ctx context.Context, p *place, k kind) (*server, error) {
 	s.own = get("/.well-known/core", "")
 	forward := get("/cse-in", "")
 	s.forward = &forward
-	return s, nil
+	return s, s.awaitMetrics(ctx)
 }
 
 // libcoap returns how libcoap's server is started with one TLS library. It listens for DTLS on the port after its own.

@@ -20,6 +20,7 @@ import (
 	"coapbridge/cmd/coap-bridge/pki"
 	"coapbridge/cmd/coap-load/credentials"
 	"coapbridge/cmd/coap-load/load"
+	"coapbridge/cmd/coap-load/measure"
 	"coapbridge/cmd/coap-load/session"
 )
 
@@ -165,7 +166,7 @@ func (p *place) spawn(ctx context.Context, name string, args ...string) (line st
 	line, err = bufio.NewReader(read).ReadString('\n')
 	if err != nil {
 		s.stop()
-		return "", nil, fmt.Errorf("%s does not start: %w; see %s", filepath.Base(name), err, p.log())
+		return "", nil, fmt.Errorf("bench: %s does not start: %w; see %s", filepath.Base(name), err, p.log())
 	}
 	return line, s, nil
 }
@@ -222,7 +223,20 @@ func (p *place) listen(ctx context.Context, target netip.AddrPort, name string, 
 	}
 	s.stop()
 	text, _ := os.ReadFile(p.log())
-	return nil, fmt.Errorf("%s does not start: %s", filepath.Base(name), strings.TrimSpace(string(text[max(0, len(text)-400):])))
+	return nil, fmt.Errorf("bench: %s does not start: %s", filepath.Base(name), strings.TrimSpace(string(text[max(0, len(text)-400):])))
+}
+
+// awaitMetrics waits until the server says what it has.
+func (s *server) awaitMetrics(ctx context.Context) error {
+	for began := time.Now(); ; <-time.After(watchStart) {
+		_, err := measure.Open(s.pid, s.metrics)
+		if err == nil || ctx.Err() != nil || time.Since(began) > startTimeout {
+			if err != nil {
+				s.stop()
+			}
+			return err
+		}
+	}
 }
 
 // listens reports whether somebody has the UDP port, as /proc/net/udp and udp6 say.

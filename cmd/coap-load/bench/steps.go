@@ -11,11 +11,9 @@ import (
 )
 
 const (
-	inFlight  = 16  // handshakes at a time where their cost is measured
-	connect   = 32  // handshakes at a time where sessions are made
-	saturate  = 128 // requests under way at a time: what the smallest default socket buffer holds
-	settle    = 5 * time.Second
-	watchIdle = 5 * time.Second
+	inFlight = 16  // handshakes at a time where their cost is measured
+	connect  = 32  // handshakes at a time where sessions are made
+	saturate = 128 // requests under way at a time: what the smallest default socket buffer holds
 
 	// floodTimeout ends a device's handshake during the flood: three repeats, after 1, 3 and 7 s.
 	floodTimeout = 15 * time.Second
@@ -90,7 +88,7 @@ func (r *run) idle(ctx context.Context, b *bed, n int, request *load.Request) (*
 	}
 	defer l.Close()
 	got, err := l.Hold(ctx, load.Hold{
-		Sessions: n, InFlight: connect, Settle: settle, For: watchIdle, Request: request, Step: min(n/10, 1000),
+		Sessions: n, InFlight: connect, Settle: r.conf.Settle, For: r.conf.Settle, Request: request, Step: min(n/10, 1000),
 	})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ const (
 	ackTimeout = 2 * time.Second       // ACK_TIMEOUT, RFC 7252, Section 4.8, without its random part
 	maxSends   = 3                     // of one request: at 0, 2 and 6 s; beyond 14 s it is lost
 	scanEvery  = 50 * time.Millisecond // how exactly
+	minSlots   = 1 << 16               // more than ever are under way in a closed loop, for the sake of stragglers
 	maxSlots   = 1 << 20               // requests under way; beyond it they are counted as not sent
 )
 
@@ -27,6 +28,12 @@ type slot struct {
 	sends uint8
 }
 
+// messageID is one of a session's.
+type messageID struct {
+	s   *session.Session
+	mid uint16
+}
+
 // exchanges matches answers with requests. It is safe for concurrent use.
 type exchanges struct {
 	template *template
@@ -36,6 +43,7 @@ type exchanges struct {
 
 	mu      sync.Mutex // guards the following fields
 	slots   []slot
+	byMID   map[messageID]uint64 // slots by what an empty acknowledgement names
 	seq     uint64
 	oldest  uint64
 	open    int
@@ -54,11 +62,14 @@ type Requests struct {
 }
 
 func newExchanges(t *template, under int) *exchanges {
-	size := 1 << 10
+	size := minSlots
 	for size < under && size < maxSlots {
 		size <<= 1
 	}
-	return &exchanges{template: t, slots: make([]slot, size), seq: 1, oldest: 1, latency: new(latency.Recorder), codes: newTally()}
+	return &exchanges{
+		template: t, slots: make([]slot, size), byMID: map[messageID]uint64{}, seq: 1, oldest: 1, latency: new(latency.Recorder),
+		codes: newTally(),
+	}
 }
 
 // start begins to count: requests that were due before are not.
@@ -93,9 +104,11 @@ func (e *exchanges) send(out *fleet.Batch, s *session.Session, due time.Time) {
 	}
 	e.seq++
 	e.open++
-	*at = slot{seq: seq, s: s, due: due, next: time.Now().Add(ackTimeout), mid: uint16(seq), sends: 1}
+	mid := s.NextMessageID()
+	*at = slot{seq: seq, s: s, due: due, next: time.Now().Add(ackTimeout), mid: mid, sends: 1}
+	e.byMID[messageID{s, mid}] = seq
 	e.mu.Unlock()
-	e.transmit(out, s, uint16(seq), seq)
+	e.transmit(out, s, mid, seq)
 }
 
 func (e *exchanges) transmit(out *fleet.Batch, s *session.Session, mid uint16, seq uint64) {
@@ -140,8 +153,7 @@ func (e *exchanges) finish(seq uint64, s *session.Session, now time.Time, succes
 		return false
 	}
 	due := at.due
-	*at = slot{}
-	e.open--
+	e.freeLocked(at)
 	counted := e.counted && !due.Before(e.from)
 	if counted {
 		if success {
@@ -157,12 +169,18 @@ func (e *exchanges) finish(seq uint64, s *session.Session, now time.Time, succes
 	return true
 }
 
-// acknowledged stops the repeats of a request whose answer comes later. Message IDs are unique among the last 65,536.
+func (e *exchanges) freeLocked(at *slot) {
+	delete(e.byMID, messageID{at.s, at.mid})
+	*at = slot{}
+	e.open--
+}
+
+// acknowledged stops the repeats of a request whose answer comes later.
 func (e *exchanges) acknowledged(s *session.Session, mid uint16, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	seq := e.seq - 1 - uint64(uint16(e.seq-1)-mid)
-	if at := &e.slots[seq%uint64(len(e.slots))]; at.seq == seq && at.s == s {
+	if seq, ok := e.byMID[messageID{s, mid}]; ok {
+		at := &e.slots[seq%uint64(len(e.slots))]
 		at.next, at.sends = now.Add(ackTimeout<<maxSends), maxSends
 	}
 }
@@ -194,8 +212,7 @@ func (e *exchanges) scan(out *fleet.Batch, now time.Time) {
 			if e.counted && !at.due.Before(e.from) {
 				e.counts.Lost++
 			}
-			*at = slot{}
-			e.open--
+			e.freeLocked(at)
 		default:
 			at.next = now.Add(ackTimeout << at.sends)
 			at.sends++

@@ -80,7 +80,7 @@ func (l *Load) Flood(ctx context.Context, s Storm) (*Result, error) {
 	}
 	f.send(ctx, s)
 	r.Done = f.sent.Load()
-	err = r.finish(began, end)
+	err = r.finish(time.Since(began), end)
 	var sampling error
 	f.result.At, sampling = l.sample(ctx)
 	honest.Wait()

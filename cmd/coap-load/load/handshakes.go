@@ -34,7 +34,7 @@ func (l *Load) Handshake(ctx context.Context, h Handshakes) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.finish(began, end); err != nil {
+	if err := r.finish(time.Since(began), end); err != nil {
 		return nil, err
 	}
 	return r, r.errNone()

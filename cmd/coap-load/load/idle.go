@@ -65,7 +65,7 @@ func (l *Load) Hold(ctx context.Context, h Hold) (*Result, error) {
 		}
 		r.Latency = made.Latency
 	}
-	if err := r.finish(began, end); err != nil {
+	if err := r.finish(time.Since(began), end); err != nil {
 		return nil, err
 	}
 	if idle.Held, err = l.settled(ctx, h.Settle); err != nil {

@@ -243,9 +243,8 @@ type Result struct {
 }
 
 // finish fills in what follows from the rest.
-func (r *Result) finish(began time.Time, end func(uint64) (*Cost, error)) error {
-	elapsed := time.Since(began)
-	r.Seconds = elapsed.Seconds()
+func (r *Result) finish(took time.Duration, end func(uint64) (*Cost, error)) error {
+	r.Seconds = took.Seconds()
 	r.Rate = float64(r.Done) / r.Seconds
 	cost, err := end(r.Done)
 	r.Cost = cost

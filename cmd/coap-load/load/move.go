@@ -75,7 +75,7 @@ func (l *Load) Move(ctx context.Context, m Moves) (*Result, error) {
 		}
 	}
 	r.Failed, r.Latency = uint64(r.Move.Failed), times.Summary()
-	return r, r.finish(began, end)
+	return r, r.finish(time.Since(began), end)
 }
 
 // Sessions returns the sessions that Connect made.

@@ -130,7 +130,7 @@ func (t *tape) play(ctx context.Context, rec Recording, r *Result) error {
 	}
 	r.Done, r.Replay.Sent = sent.Load(), sent.Load()
 	r.Replay.Provoked, r.Replay.BytesIn = back.Load(), bytes.Load()
-	err = r.finish(began, end)
+	err = r.finish(time.Since(began), end)
 	if r.Cost != nil {
 		r.Replay.PerRecord = r.Cost.PerOp
 	}

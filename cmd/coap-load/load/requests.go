@@ -70,10 +70,13 @@ func (l *Load) Send(ctx context.Context, s Stream) (*Result, error) {
 	}
 	began := time.Now()
 	x.start(began)
+	var took time.Duration
 	if s.Rate == 0 {
 		err = wait(ctx, s.Duration)
+		took = time.Since(began)
 	} else {
 		l.pace(ctx, x, s.Rate, s.Duration, next)
+		took = time.Since(began)
 		err = ctx.Err()
 		x.settle(ctx) // those that were due within the stretch count, however late
 	}
@@ -84,7 +87,7 @@ func (l *Load) Send(ctx context.Context, s Stream) (*Result, error) {
 	counts := x.stop()
 	r.Requests, r.Done, r.Failed = &counts, counts.Answered, counts.Refused+counts.Lost+counts.Unsent
 	r.Failures, r.Latency = x.codes.all(), x.latency.Summary()
-	if err := r.finish(began, end); err != nil {
+	if err := r.finish(took, end); err != nil {
 		return nil, err
 	}
 	return r, r.errNone()

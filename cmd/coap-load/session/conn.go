@@ -35,6 +35,7 @@ type Session struct {
 	seq     uint64
 	window  record.Window
 	tap     func([]byte)
+	mid     uint16
 }
 
 // event is what Events is to hear once the session's lock is free again.
@@ -57,6 +58,15 @@ func (e event) tell(out *fleet.Batch, s *Session) {
 	case e.text != nil:
 		events.Received(out, s, e.text)
 	}
+}
+
+// NextMessageID returns a number that none of the last 65,535 calls did: the Message ID of what is sent next. A server answers
+// a repeated one from its memory (RFC 7252, Section 4.5), which would be measured instead.
+func (s *Session) NextMessageID() uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mid++
+	return s.mid
 }
 
 // Index returns which client it is.
