@@ -14,10 +14,17 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coap-bridge
 ACME_VENV ?= $(CACHE)/acme-2026.5.3
 
-# How long each fuzz target runs; how long the soak tests do; which benchmarks run.
+# How long each fuzz target runs; how long the soak tests do; which Go benchmarks run.
 FUZZTIME ?= 5s
 SOAK     ?= 10m
 BENCH    ?= .
+
+# How much "make bench" measures. Empty: as "bin/coap-load bench --help" says. BENCH_QUICK=1: less of everything, in some four
+# minutes. BENCH_FLAGS: any other flag of that command.
+BENCH_QUICK    ?=
+BENCH_ROUNDS   ?=
+BENCH_SESSIONS ?=
+BENCH_FLAGS    ?=
 
 # A release is named by its tag; its date is its commit's, so that a build can be repeated bit by bit.
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -45,7 +52,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
-build: ## build bin/coap-bridge, static
+build: ## build bin/coap-bridge and bin/coap-load, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 .PHONY: run
@@ -61,7 +68,7 @@ test: test-tools lint ## vet, staticcheck and all tests under the race detector
 test-tools:
 	@$(call need,git,git)
 	@$(call need,cc,build-essential)
-	@$(call need,coap-client-openssl coap-client-gnutls coap-server-openssl,libcoap3-bin)
+	@$(call need,coap-client-openssl coap-client-gnutls coap-server-openssl coap-server-gnutls,libcoap3-bin)
 	@$(call need,openssl,openssl)
 	@$(call need,gnutls-cli,gnutls-bin)
 
@@ -101,7 +108,14 @@ $(ACME_VENV)/complete: internal/acme/requirements.txt | interop-tools
 	@touch "$@"
 
 .PHONY: bench
-bench: ## benchmarks, with allocations
+bench: build ## the bridge and its peers under the same load, in one table
+	@$(call need,coap-server-openssl coap-server-gnutls coap-server-notls,libcoap3-bin)
+	CGO_ENABLED=0 go build -trimpath -o bin/bench/baseline ./internal/baseline
+	bin/coap-load bench $(if $(BENCH_QUICK),--quick) $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) \
+		$(if $(BENCH_SESSIONS),--sessions $(BENCH_SESSIONS)) $(BENCH_FLAGS)
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks, with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: soak

@@ -19,6 +19,8 @@ func (f *requestFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.request.Query, "query", nil, "Uri-Query; repeat it")
 	flags.StringVarP(&f.payload, "payload", "e", "", "payload")
 	flags.IntVarP(&f.request.Format, "content-format", "t", -1, "Content-Format of the payload")
+	flags.StringVar(&f.request.Host, "uri-host", "", "Uri-Host")
+	flags.StringVar(&f.request.Proxy, "proxy-scheme", "", "Proxy-Scheme: the server is to ask another one")
 	flags.StringVar(&f.request.From, "from", "", "oneM2M Originator; with it the request is a oneM2M request (TS-0008)")
 }
 

@@ -52,7 +52,7 @@ func main() {
 	flag.StringVar(&f.cseCert, "cse-cert", "", "certificate that is shown to it (PEM)")
 	flag.StringVar(&f.cseKey, "cse-key", "", "its key (PEM)")
 	flag.StringVar(&f.origin, "from", "CAdmin", "Originator of what is carried")
-	flag.StringVar(&f.metrics, "metrics", "127.0.0.1:0", "TCP address that says how many goroutines there are")
+	flag.StringVar(&f.metrics, "metrics", "127.0.0.1:0", "TCP address that says how many goroutines and allocations there are")
 	flag.Parse()
 	if err := f.run(); err != nil {
 		log.Fatal(err)
@@ -183,5 +183,7 @@ func pool(file string) (*x509.CertPool, error) {
 }
 
 func metrics(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintf(w, "go_goroutines %d\n", runtime.NumGoroutine())
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Fprintf(w, "go_goroutines %d\ngo_memstats_mallocs_total %d\n", runtime.NumGoroutine(), m.Mallocs)
 }

@@ -85,6 +85,9 @@ func startBaseline(ctx context.Context, p *place, k kind) (*server, error) {
 	return s, s.awaitMetrics(ctx)
 }
 
+// proxied is the host that libcoap's server carries requests for, to another one of its kind over plain CoAP: it has no HTTP.
+const proxied = "cse.example"
+
 // libcoap returns how libcoap's server is started with one TLS library. It listens for DTLS on the port after its own.
 func libcoap(program string) func(context.Context, *place, kind) (*server, error) {
 	return func(ctx context.Context, p *place, k kind) (*server, error) {
@@ -93,18 +96,44 @@ func libcoap(program string) func(context.Context, *place, kind) (*server, error
 			return nil, err
 		}
 		args := []string{"-A", "127.0.0.1", "-p", strconv.Itoa(int(port)), "-v", "0"}
+		var next *server
 		if k == withKey {
-			args = append(args, "-k", p.key)
+			if next, err = startNext(ctx, p); err != nil {
+				return nil, err
+			}
+			args = append(args, "-k", p.key, "-u", "proxy", "-P", "coap://"+next.target.String()+",proxy.example")
 		} else {
 			args = append(args, "-c", p.made.Paths.Bridge.Chain, "-j", p.made.Paths.Bridge.Key, "-C", p.made.Paths.DeviceCA.Chain)
 		}
 		s, err := p.listen(ctx, loopback(port+1), program, args...)
 		if err != nil {
+			if next != nil {
+				next.stop()
+			}
 			return nil, err
 		}
 		s.own = get("/time", "")
+		if next != nil {
+			forward := get("/time", "")
+			forward.Host, forward.Proxy = proxied, "coap"
+			s.forward = &forward
+			stop := s.stop
+			s.stop = func() {
+				stop()
+				next.stop()
+			}
+		}
 		return s, nil
 	}
+}
+
+// startNext starts what libcoap's server carries requests to.
+func startNext(ctx context.Context, p *place) (*server, error) {
+	port, err := freePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	return p.listen(ctx, loopback(port), "coap-server-notls", "-A", "127.0.0.1", "-p", strconv.Itoa(int(port)), "-v", "0", "-P", ","+proxied)
 }
 
 func startEcho(ctx context.Context, p *place) (*server, error) {

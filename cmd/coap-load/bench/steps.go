@@ -126,6 +126,7 @@ func (r *run) requests(ctx context.Context, b *bed) error {
 	r.keep(name, "requests, saturated", full)
 	r.set(name, rowRequest, nanoseconds(full.Cost))
 	r.set(name, rowThroughput, full.Rate)
+	r.setAllocs(name, rowRequestAllocs, full.Cost)
 
 	half, err := l.Send(ctx, load.Stream{Request: b.server.own, Rate: full.Rate / 2, WarmUp: time.Second, Duration: r.conf.Stretch})
 	if err != nil {
@@ -144,6 +145,7 @@ func (r *run) requests(ctx context.Context, b *bed) error {
 	}
 	r.keep(name, "forwarded", carried)
 	r.set(name, rowForward, nanoseconds(carried.Cost))
+	r.setAllocs(name, rowForwardAllocs, carried.Cost)
 	return nil
 }
 
@@ -207,6 +209,12 @@ func (r *run) flood(ctx context.Context, b *bed) error {
 	r.set(name, rowStorm, late(both.Flood.Devices.P95, both.Flood.Failed, devices))
 	r.set(name, rowConnected, 100*(1-float64(both.Flood.Failed)/float64(devices)))
 	return nil
+}
+
+func (r *run) setAllocs(peer, row string, c *load.Cost) {
+	if c != nil && c.Allocs > 0 {
+		r.set(peer, row, c.Allocs)
+	}
 }
 
 // late is the 95th percentile of all devices: those that failed are later than all others.

@@ -27,13 +27,17 @@ const (
 	rowHalfP99    = "request_half_p99"
 	rowForward    = "request_forwarded"
 	rowFirst      = "handshake_first"
-	rowLast       = "handshake_last"
-	rowHello      = "hello"
-	rowAnswered   = "hello_answered"
-	rowKept       = "hello_kept"
-	rowQuiet      = "devices_quiet_p95"
-	rowStorm      = "devices_flood_p95"
-	rowConnected  = "devices_flood_connected"
+
+	rowRequestAllocs = "request_allocations"
+	rowForwardAllocs = "request_forwarded_allocations"
+
+	rowLast      = "handshake_last"
+	rowHello     = "hello"
+	rowAnswered  = "hello_answered"
+	rowKept      = "hello_kept"
+	rowQuiet     = "devices_quiet_p95"
+	rowStorm     = "devices_flood_p95"
+	rowConnected = "devices_flood_connected"
 )
 
 // row says how a row is shown.
@@ -47,6 +51,7 @@ func rows(c Config) []row {
 	time := func(v float64) string { return report.Duration(time.Duration(v)) }
 	micros := func(v float64) string { return report.Digits(v/1e3) + " µs" }
 	count := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+	allocs := report.Digits
 	percent := func(v float64) string { return fmt.Sprintf("%.2f %%", v) }
 	title := fmt.Sprintf
 	return []row{
@@ -60,9 +65,11 @@ func rows(c Config) []row {
 		{rowCertAgain, "the same, a device that was here before: CPU", micros},
 		{rowRequest, title("request answered by the server itself, %d sessions, saturated: CPU", c.Requesters), micros},
 		{rowThroughput, "the same: requests a second", count},
+		{rowRequestAllocs, "the same: allocations", allocs},
 		{rowHalf, "the same at half of that rate: CPU", micros},
 		{rowHalfP99, "the same: p99", time},
-		{rowForward, "request carried to a CSE over HTTPS, saturated: CPU", micros},
+		{rowForward, "request carried to a CSE over HTTPS (libcoap: to plain CoAP), saturated: CPU", micros},
+		{rowForwardAllocs, "the same: allocations", allocs},
 		{rowFirst, "PSK handshake, the first sessions: CPU", micros},
 		{rowLast, title("one more session at %d: CPU", c.Sessions), micros},
 		{rowHello, title("spoofed ClientHello, %.0f a second offered: CPU", c.FloodRate), micros},

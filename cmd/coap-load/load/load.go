@@ -120,9 +120,10 @@ func (l *events) Ended(*fleet.Batch, *session.Session, error) { l.lost.Add(1) }
 
 // Cost is what a stretch of time cost the server.
 type Cost struct {
-	CPU    time.Duration  `json:"cpu_ns"`    // user and system
-	PerOp  time.Duration  `json:"per_op_ns"` // CPU for each operation that ended well
-	Share  float64        `json:"share"`     // CPU by time: 1 is one core
+	CPU    time.Duration  `json:"cpu_ns"`                  // user and system
+	PerOp  time.Duration  `json:"per_op_ns"`               // CPU for each operation that ended well
+	Allocs float64        `json:"allocs_per_op,omitempty"` // of a Go server that says it
+	Share  float64        `json:"share"`                   // CPU by time: 1 is one core
 	Before measure.Sample `json:"before"`
 	After  measure.Sample `json:"after"`
 }
@@ -144,6 +145,7 @@ func (l *Load) stretch(ctx context.Context) (end func(operations uint64) (*Cost,
 		c := &Cost{Before: before, After: after, CPU: after.CPU - before.CPU}
 		if operations > 0 {
 			c.PerOp = c.CPU / time.Duration(operations)
+			c.Allocs = float64(after.Mallocs-before.Mallocs) / float64(operations)
 		}
 		c.Share = float64(c.CPU) / float64(after.At.Sub(before.At))
 		return c, nil

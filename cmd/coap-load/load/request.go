@@ -19,6 +19,8 @@ type Request struct {
 	Payload []byte
 	Format  int    // Content-Format; below 0 has none
 	From    string // oneM2M Originator (TS-0008); "" is plain CoAP
+	Host    string // Uri-Host; "" has none
+	Proxy   string // Proxy-Scheme (RFC 7252, Section 5.10.2): the server is to ask another one; "" has none
 }
 
 const (
@@ -46,6 +48,12 @@ func (r *Request) template() (*template, error) {
 		return nil, fmt.Errorf("load: %q is no method: GET, POST, PUT, DELETE or FETCH", r.Method)
 	}
 	m := coap.Message{Type: coap.Confirmable, Code: code, Token: make([]byte, tokenLength), Payload: r.Payload}
+	if r.Host != "" {
+		m.Options = m.Options.AddString(coap.URIHost, r.Host)
+	}
+	if r.Proxy != "" {
+		m.Options = m.Options.AddString(coap.ProxyScheme, r.Proxy)
+	}
 	for segment := range strings.SplitSeq(strings.Trim(r.Path, "/"), "/") {
 		if segment != "" {
 			m.Options = m.Options.AddString(coap.URIPath, segment)

@@ -58,3 +58,21 @@ func TestHello(t *testing.T) {
 	require.True(t, h.EMS())
 	require.Equal(t, datagram[random:random+randomLength], h.Random[:])
 }
+
+// FuzzAnswer holds the short way against the whole parser: what that takes, this reads alike.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte{0x68, 0x45, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0xff, '1'})
+	f.Add([]byte{0x60, 0, 0, 7})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, ok := parseAnswer(b)
+		m, err := coap.Parse(b)
+		if err != nil {
+			return
+		}
+		require.True(t, ok)
+		require.Equal(t, m.Type, a.kind)
+		require.Equal(t, m.Code, a.code)
+		require.Equal(t, m.MessageID, a.mid)
+		require.Equal(t, len(m.Token) == tokenLength, a.ok)
+	})
+}

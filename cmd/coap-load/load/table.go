@@ -31,6 +31,9 @@ func (r *Result) Table() *report.Table {
 	if c := r.Cost; c != nil {
 		t.Add("server CPU", fmt.Sprintf("%s each, %s in all, %.0f %% of a core (user %s, system %s)", report.Micros(c.PerOp),
 			report.Duration(c.CPU), 100*c.Share, report.Duration(c.After.User-c.Before.User), report.Duration(c.After.System-c.Before.System)))
+		if c.Allocs > 0 {
+			t.Add("server allocations", report.Digits(c.Allocs)+" each")
+		}
 		t.Add("server memory before", memory(c.Before))
 		t.Add("server memory after", memory(c.After))
 	}

@@ -47,6 +47,7 @@ type Sample struct {
 	Threads    int           `json:"threads"`
 	Goroutines int           `json:"goroutines"` // 0: it doesn't say
 	Heap       uint64        `json:"go_heap_bytes,omitempty"`
+	Mallocs    uint64        `json:"go_mallocs,omitempty"` // allocations since its start
 }
 
 // Open finds the process pid. metrics is where its Prometheus metrics are: a URL, "unix:" and the path of a socket that
@@ -162,6 +163,8 @@ func (s *Sample) scrape(ctx context.Context, address string) error {
 			s.Goroutines = int(v)
 		case "go_memstats_heap_alloc_bytes":
 			s.Heap = uint64(v)
+		case "go_memstats_mallocs_total":
+			s.Mallocs = uint64(v)
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ func TestOwnProcess(t *testing.T) {
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "# HELP go_goroutines Number.\ngo_goroutines 42\ngo_memstats_heap_alloc_bytes 1.5e+06\n")
+		fmt.Fprint(w, "# HELP go_goroutines Number.\ngo_goroutines 42\ngo_memstats_heap_alloc_bytes 1.5e+06\ngo_memstats_mallocs_total 7e+06\n")
 	})}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -38,6 +38,7 @@ func TestOwnProcess(t *testing.T) {
 	require.Positive(t, after.Threads)
 	require.Equal(t, 42, after.Goroutines)
 	require.EqualValues(t, 1_500_000, after.Heap)
+	require.EqualValues(t, 7_000_000, after.Mallocs)
 }
 
 // TestStat reads proc(5)'s line of a program with a name that is made to mislead.
