@@ -137,6 +137,10 @@ func (l *Load) stretch(ctx context.Context) (end func(operations uint64) (*Cost,
 	if err != nil {
 		return nil, err
 	}
+	if before.CPU, err = l.conf.Server.CPU(); err != nil { // what the server did for the sample is not counted
+		return nil, err
+	}
+	before.At = time.Now()
 	return func(operations uint64) (*Cost, error) {
 		after, err := l.conf.Server.Sample(ctx)
 		if err != nil {
