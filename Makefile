@@ -19,10 +19,17 @@ CALIFORNIUM_JARS := $(CACHE)/californium-3.14.0
 # What the tests against other people's software are told.
 INTEROP_ENV = ACME_VENV="$(ACME_VENV)" AIOCOAP_VENV="$(AIOCOAP_VENV)" CALIFORNIUM_JARS="$(CALIFORNIUM_JARS)"
 
-# How long each fuzz target runs; how long the soak tests do; which benchmarks run.
+# How long each fuzz target runs; how long the soak tests do; which Go benchmarks run.
 FUZZTIME ?= 5s
 SOAK     ?= 10m
 BENCH    ?= .
+
+# How much "make bench" measures. Empty: as "bin/coap-load bench --help" says. BENCH_QUICK=1: less of everything, in some four
+# minutes. BENCH_FLAGS: any other flag of that command.
+BENCH_QUICK    ?=
+BENCH_ROUNDS   ?=
+BENCH_SESSIONS ?=
+BENCH_FLAGS    ?=
 
 # A release is named by its tag; its date is its commit's, so that a build can be repeated bit by bit.
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -57,7 +64,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
-build: ## build bin/coap-bridge, static
+build: ## build bin/coap-bridge and bin/coap-load, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 .PHONY: run
@@ -142,7 +149,14 @@ $(CALIFORNIUM_JARS)/complete: internal/interop/peers/pom.xml | interop-packages
 	@touch "$@"
 
 .PHONY: bench
-bench: ## benchmarks, with allocations
+bench: build ## the bridge and its peers under the same load, in one table
+	@$(call need,coap-server-openssl coap-server-gnutls coap-server-notls,libcoap3-bin)
+	CGO_ENABLED=0 go build -trimpath -o bin/bench/baseline ./internal/baseline
+	bin/coap-load bench $(if $(BENCH_QUICK),--quick) $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) \
+		$(if $(BENCH_SESSIONS),--sessions $(BENCH_SESSIONS)) $(BENCH_FLAGS)
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks, with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: soak
