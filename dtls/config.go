@@ -14,6 +14,10 @@ type Config struct {
 	// other error look to the peer like a wrong key (S5).
 	PSK PSKFunc
 
+	// PSKInMemory says that PSK never blocks. It is called on the goroutine that reads the socket then, which saves each
+	// handshake a goroutine and lets its answer leave with others.
+	PSKInMemory bool
+
 	// Certificate returns what this endpoint presents to a peer that asked for serverName (server), or to the server of
 	// that name (client); "" when there was none. The key must be ECDSA on P-256 or P-384. It must not
 	// block: nothing ends it. Nil: no certificate suites.

@@ -54,7 +54,6 @@ func TestIdleTimeHasNoDate(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	n := b.server.newNegotiation(b.serverSeen.conns[0].path(), localAddr{}, RoleClient)
-	defer n.stop()
 	b.answers(t)
 	require.Less(t, b.serverSeen.conns[0].lastSeen.Load(), uint32(3600))
 	require.Less(t, n.moved, time.Hour)

@@ -147,11 +147,11 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 	n := ep.newNegotiation(at, localAddr{}, RoleServer)
 	d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
 	n.dial, n.peer = d, key.id
+	ep.dialled.Store(true)
 	ep.dials[key] = d
 	ep.mu.Unlock()
 
 	if !ep.admit(n) {
-		n.stop()
 		ep.forget(d)
 		ep.count.handshakes[OutcomeLimit].Add(1)
 		d.err = &HandshakeError{Outcome: OutcomeLimit}
@@ -233,7 +233,7 @@ func (ep *Endpoint) connect(n *negotiation) {
 		n.cid, params.LocalCID = ep.newCID()
 	}
 	if id.Kind == KindPSK {
-		ctx, cancel := context.WithTimeout(n.ctx, ep.conf.Limits.HandshakeTimeout)
+		ctx, cancel := context.WithTimeout(n.lookups(), ep.conf.Limits.HandshakeTimeout)
 		defer cancel()
 		query := PSKQuery{Peer: id, Remote: n.at.addr(), Role: RoleServer}
 		generation := ep.currentGeneration()

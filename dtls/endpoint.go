@@ -2,11 +2,14 @@ package dtls
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -23,7 +26,8 @@ type Endpoint struct {
 	handshakes *handshake.Config
 	pskOnly    *handshake.Config // while the clock can't be trusted
 	socks      []*socket
-	secret     [32]byte
+	macs       sync.Pool   // hash.Hash: HMAC-SHA256 under the endpoint's secret
+	dialled    atomic.Bool // a hello of ours may come back
 	count      counters
 	logLimit   *rate.Limiter
 	began      time.Time     // the zero of elapsed
@@ -63,7 +67,6 @@ func New(c *Config, conns ...net.PacketConn) (*Endpoint, error) {
 	}
 	ep := &Endpoint{
 		conf:           conf,
-		secret:         randomBytes[[32]byte](),
 		logLimit:       rate.NewLimiter(failureLogRate, failureLogBurst),
 		began:          time.Now(),
 		done:           make(chan struct{}),
@@ -74,6 +77,8 @@ func New(c *Config, conns ...net.PacketConn) (*Endpoint, error) {
 		tables:         newTables(),
 		dials:          map[dialKey]*dialing{},
 	}
+	secret := randomBytes[[32]byte]()
+	ep.macs.New = func() any { return hmac.New(sha256.New, secret[:]) }
 	ep.handshakes = &handshake.Config{
 		PSK: conf.PSK != nil, Certificate: conf.Certificate != nil, MaxDatagram: conf.Limits.payload(), Random: ep.newRandom,
 		Memory: handshake.NewBudget(maxFragmentMemory),

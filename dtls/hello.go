@@ -3,8 +3,9 @@ package dtls
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
+	"hash"
 	"hash/maphash"
+	"io"
 	"sync"
 	"time"
 
@@ -87,7 +88,6 @@ func (ep *Endpoint) accept(p *packet, h handshake.Hello, seq uint64, a *arrival)
 	n := ep.newNegotiation(p.from, p.local, RoleClient)
 	n.hello, n.site = *h.Random, p.from.prefix()
 	if !ep.rates.allow(n.site, a.time) || !ep.admit(n) {
-		n.stop()
 		ep.count.handshakes[OutcomeLimit].Add(1)
 		return
 	}
@@ -128,6 +128,9 @@ func (ep *Endpoint) newRandom() [32]byte {
 
 // mirrored reports whether a ClientHello carries a random that newRandom made.
 func (ep *Endpoint) mirrored(random [32]byte) bool {
+	if !ep.dialled.Load() { // there is no hello of ours
+		return false
+	}
 	r := random[randomTimeLen:]
 	return hmac.Equal(r[ownRandom:], ep.mac("random", r[:ownRandom])[:len(r)-ownRandom])
 }
@@ -144,11 +147,14 @@ func randomBytes[T [8]byte | [32]byte]() (b T) {
 
 // mac is HMAC-SHA256 under the endpoint's secret, which is made at its start and leaves the process in no form.
 func (ep *Endpoint) mac(purpose string, b []byte) []byte {
-	h := hmac.New(sha256.New, ep.secret[:])
-	h.Write([]byte(purpose))
+	h := ep.macs.Get().(hash.Hash)
+	h.Reset()
+	_, _ = io.WriteString(h, purpose) // never fails (package hash)
 	h.Write([]byte{0})
 	h.Write(b)
-	return h.Sum(nil)
+	sum := h.Sum(nil)
+	ep.macs.Put(h)
+	return sum
 }
 
 // rates limits how many handshakes a source prefix begins: a token bucket each, in a table of fixed size.

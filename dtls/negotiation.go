@@ -38,9 +38,7 @@ type negotiation struct {
 	site  [8]byte            // its source prefix
 	dial  *dialing           // who waits for it; where the peer began it, guarded by Endpoint.mu, and nil when nobody does
 	timer links[negotiation] // guarded by Endpoint.clock
-	ctx   context.Context    // of what is looked up for it
-	stop  context.CancelFunc
-	cid   uint64 // ours, that the peer is offered
+	cid   uint64             // ours, that the peer is offered
 
 	older, newer *negotiation // of all that peers began, by age; guarded by Endpoint.mu
 	held         bool         // it has a place among them; guarded by Endpoint.mu
@@ -48,6 +46,8 @@ type negotiation struct {
 	mu      sync.Mutex // guards the following fields
 	machine *handshake.Machine
 	over    bool
+	ctx     context.Context // of what is looked up for it; nil as long as nothing was
+	stop    context.CancelFunc
 	expires time.Duration // when it has taken too long, as Endpoint.elapsed
 	moved   time.Duration // when it last went forward
 	bytes   int           // spent of the budget
@@ -66,12 +66,27 @@ type negotiation struct {
 
 func (ep *Endpoint) newNegotiation(at pathKey, local localAddr, role Role) *negotiation {
 	n := &negotiation{ep: ep, at: at, local: local, role: role, moved: ep.elapsed()}
-	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.expires = n.moved + ep.conf.Limits.HandshakeTimeout
 	return n
 }
 
 func (n *negotiation) wheel() *links[negotiation] { return &n.timer }
+
+// lookups returns the context of what is looked up for the handshake. It ends with the handshake.
+func (n *negotiation) lookups() context.Context {
+	if n.ep.conf.PSKInMemory {
+		return context.Background()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx == nil {
+		n.ctx, n.stop = context.WithCancel(context.Background())
+		if n.over {
+			n.stop()
+		}
+	}
+	return n.ctx
+}
 
 // newCID makes a Connection ID that no session has.
 func (ep *Endpoint) newCID() (uint64, []byte) {
@@ -302,7 +317,7 @@ func (n *negotiation) recheck() error {
 		}
 		return nil
 	}
-	key, err := n.ep.conf.PSK(n.ctx, n.query)
+	key, err := n.ep.conf.PSK(n.lookups(), n.query)
 	if err != nil || subtle.ConstantTimeCompare(key, n.key) != 1 {
 		return errWithdrawn
 	}

@@ -24,9 +24,13 @@ type task struct {
 // cryptoWorkers leaves a core to the sockets where there are several.
 func cryptoWorkers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
-// run lets a job of a handshake be done elsewhere. A look-up, which may block, has a goroutine of its own; HalfOpen bounds them.
+// run lets a job of a handshake be done elsewhere. A look-up that may block has a goroutine of its own; HalfOpen bounds them.
 func (ep *Endpoint) run(n *negotiation, job *handshake.Job) {
-	if job.Blocking {
+	switch {
+	case job.Blocking && ep.conf.PSKInMemory:
+		ep.work(task{n, job})
+		return
+	case job.Blocking:
 		ep.running.Go(func() { ep.work(task{n, job}) })
 		return
 	}
@@ -68,6 +72,6 @@ func (ep *Endpoint) workAll() {
 }
 
 func (ep *Endpoint) work(t task) {
-	t.job.Run(t.n.ctx)
+	t.job.Run(t.n.lookups())
 	t.n.resume(t.job)
 }

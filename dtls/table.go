@@ -120,9 +120,11 @@ func (ep *Endpoint) dropLocked(n *negotiation) {
 
 // release returns what admit took (S18).
 func (ep *Endpoint) release(n *negotiation) {
-	n.stop()
 	ep.unschedule(n)
 	n.mu.Lock()
+	if n.stop != nil {
+		n.stop()
+	}
 	if n.machine != nil {
 		n.machine.Release()
 	}

@@ -120,7 +120,7 @@ func (d *Daemon) build() error {
 		return err
 	}
 	conf := &dtls.Config{
-		PSK: d.devices.PSK, Handler: d.bridge, Limits: c.Limits.DTLS(), Log: d.log, Pseudonym: d.options.Pseudonym, ClockOK: d.clockOK,
+		PSK: d.devices.PSK, PSKInMemory: true, Handler: d.bridge, Limits: c.Limits.DTLS(), Log: d.log, Pseudonym: d.options.Pseudonym, ClockOK: d.clockOK,
 		Verify: d.verify, Policy: d.policy,
 	}
 	if !c.Certificate.IsZero() {
