@@ -32,7 +32,8 @@ type Config struct {
 type Bridge struct {
 	cfg    Config
 	coap   *coap.Endpoint
-	cses   map[string]*CSE // by name; "" is the default
+	cses   map[string]*CSE        // by name; "" is the default
+	cores  map[*CSE]*coap.Message // what is answered to a GET of /.well-known/core without asking; of nil: nothing is there
 	stats  *counters
 	audit  *rate.Limiter
 	replay *replayMemory
@@ -74,6 +75,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		cfg:    cfg,
 		cses:   make(map[string]*CSE),
+		cores:  map[*CSE]*coap.Message{nil: coreAnswer("")},
 		busy:   make(map[string]int),
 		stats:  newCounters(),
 		replay: newReplayMemory(cfg.Limits),
@@ -86,6 +88,7 @@ func New(cfg Config) (*Bridge, error) {
 			return nil, fmt.Errorf("bridge: CSE name %q is empty or given twice", c.Name)
 		}
 		b.cses[c.Name] = c
+		b.cores[c] = coreAnswer("</" + c.Base + `>;ct="50 60 41"`)
 		if c.Default {
 			b.cses[""] = c
 		}
@@ -229,6 +232,13 @@ func (b *Bridge) ServeCoAP(x *coap.Exchange) {
 	if !ok {
 		b.refusePlain(x, s, FailedUnreachable, coap.ServiceUnavailable)
 		return
+	}
+	if m := x.Request(); isWellKnownCore(m) && !onem2m.UsesOptions(m) {
+		if answer := b.coreHere(dev, cse); answer != nil {
+			b.stats.request(ProfilePlain)
+			b.respond(x, answer, 0)
+			return
+		}
 	}
 	x.Detach()
 	j := &job{x: x, s: s, dev: dev, cse: cse, deadline: time.Now().Add(b.timeout(cse))}

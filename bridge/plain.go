@@ -113,13 +113,21 @@ func isPlainSegment(b []byte) bool {
 }
 
 func isWellKnownCore(m *coap.Message) bool {
-	var path []string
-	for _, o := range m.Options {
-		if o.ID == coap.URIPath {
-			path = append(path, string(o.Value))
-		}
+	if m.Code != coap.GET {
+		return false
 	}
-	return m.Code == coap.GET && slices.Equal(path, []string{".well-known", "core"})
+	wanted := [...]string{".well-known", "core"}
+	n := 0
+	for _, o := range m.Options {
+		if o.ID != coap.URIPath {
+			continue
+		}
+		if n == len(wanted) || string(o.Value) != wanted[n] {
+			return false
+		}
+		n++
+	}
+	return n == len(wanted)
 }
 
 // container is the To of the container of the path's first n segments.

@@ -115,15 +115,29 @@ func (b *Bridge) plainDelete(ctx context.Context, j *job) {
 	b.respond(j.x, &coap.Message{Code: coap.Deleted}, 0) // also when there was none: RFC 7252, Section 5.8.4
 }
 
-// plainDiscover answers GET /.well-known/core (RFC 6690): a plain device's containers, and for everybody else the CSEBase.
-func (b *Bridge) plainDiscover(ctx context.Context, j *job) {
-	answer := &coap.Message{Code: coap.Content}
+// coreAnswer is the answer to GET /.well-known/core (RFC 6690).
+func coreAnswer(links string) *coap.Message {
+	answer := &coap.Message{Code: coap.Content, Payload: []byte(links)}
 	answer.Options = answer.Options.AddUint(coap.ContentFormat, linkFormat).AddUint(coap.MaxAge, 0)
-	from := b.voice(j)
+	return answer
+}
+
+// coreHere answers GET /.well-known/core where the CSE needn't be asked: with the CSEBase for whoever is no plain device, and
+// with nothing for a plain device that has no AE yet or may not read. nil: the CSE has to be asked.
+func (b *Bridge) coreHere(dev *Device, cse *CSE) *coap.Message {
 	switch {
-	case j.dev.Entity || j.dev.Profile == ProfileOneM2M:
-		answer.Payload = []byte("</" + j.cse.Base + `>;ct="50 60 41"`)
-	case from != "" && (j.dev.Operations == 0 || j.dev.Operations.Has(onem2m.Retrieve)):
+	case dev.Entity || dev.Profile == ProfileOneM2M:
+		return b.cores[cse]
+	case len(dev.Bound) == 0, dev.Operations != 0 && !dev.Operations.Has(onem2m.Retrieve):
+		return b.cores[nil]
+	}
+	return nil
+}
+
+// plainDiscover answers GET /.well-known/core with a plain device's containers.
+func (b *Bridge) plainDiscover(ctx context.Context, j *job) {
+	answer := coreAnswer("")
+	if from := b.voice(j); from != "" {
 		r := plainRequest(onem2m.Retrieve, from, j.container(0))
 		r.Query = []onem2m.Parameter{{Key: "fu", Value: "1"}, {Key: "ty", Value: "3"}, {Key: "drt", Value: "1"}}
 		resp, err := b.do(ctx, j, r)
