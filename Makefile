@@ -160,7 +160,8 @@ bench-go: ## Go benchmarks, with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: soak
-soak: test-tools ## long runs under load; SOAK says how long
+soak: test-tools ## long runs under load, and 100,000 random handshakes; SOAK says how long the load lasts
+	HANDSHAKES=100000 go test -timeout 0 -run '^TestRandom' -v ./dtls/handshake
 	SOAK="$(SOAK)" go test -race -timeout 0 -tags soak -run '^TestSoak' -v ./...
 
 .PHONY: vuln

@@ -181,7 +181,7 @@ func TestRandomNetworks(t *testing.T) {
 	t.Parallel()
 	mine, theirs := newSides(t, elliptic.P256())
 	all := Suites()
-	for seed := range handshakes(t, 300) {
+	for seed := range handshakes(t, 5000) {
 		r := rand.New(rand.NewPCG(uint64(seed), 1))
 		s := all[r.IntN(len(all))]
 		memory := NewBudget(1 << 20)
@@ -230,7 +230,7 @@ func TestRandomNetworksWithPion(t *testing.T) {
 	t.Parallel()
 	mine, theirs := newSides(t, elliptic.P256())
 	all := Suites()
-	for seed := range handshakes(t, 150) {
+	for seed := range handshakes(t, 5000) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 2))
 			s := all[r.IntN(len(all))]
