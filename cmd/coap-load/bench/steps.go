@@ -198,6 +198,7 @@ func (r *run) flood(ctx context.Context, b *bed) error {
 	}
 	r.keep(name, "flood", alone)
 	r.set(name, rowHello, float64(alone.Flood.PerHello))
+	r.set(name, rowReply, float64(alone.Flood.PerReply))
 	r.set(name, rowKept, float64(alone.Flood.Kept))
 	r.set(name, rowAnswered, 100*float64(alone.Flood.Answered)/float64(alone.Flood.Sent))
 

@@ -34,6 +34,7 @@ const (
 	rowLast      = "handshake_last"
 	rowHello     = "hello"
 	rowAnswered  = "hello_answered"
+	rowReply     = "hello_answer"
 	rowKept      = "hello_kept"
 	rowQuiet     = "devices_quiet_p95"
 	rowStorm     = "devices_flood_p95"
@@ -74,7 +75,8 @@ func rows(c Config) []row {
 		{rowLast, title("one more session at %d: CPU", c.Sessions), micros},
 		{rowHello, title("spoofed ClientHello, %.0f a second offered: CPU", c.FloodRate), micros},
 		{rowAnswered, "the same: answered", percent},
-		{rowKept, "the same: memory kept for each", bytes},
+		{rowReply, "the same: CPU by those that were answered", micros},
+		{rowKept, "the same: memory kept, by those that were answered", bytes},
 		{rowQuiet, title("%d devices connecting: p95", c.FloodDevices), time},
 		{rowStorm, "the same while spoofed ClientHellos come: p95", time},
 		{rowConnected, "the same: connected", percent},

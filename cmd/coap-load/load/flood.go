@@ -29,14 +29,15 @@ type Flood struct {
 	Answered uint64          `json:"answered"` // by a HelloVerifyRequest, or by whatever an echo server sends
 	Others   uint64          `json:"others"`   // datagrams that are no HelloVerifyRequest
 	BytesOut uint64          `json:"bytes_out"`
-	BytesIn  uint64          `json:"bytes_in"`     // of all answers: more than BytesOut is amplification
-	PerHello time.Duration   `json:"per_hello_ns"` // server CPU; with devices, theirs included
+	BytesIn  uint64          `json:"bytes_in"`      // of all answers: more than BytesOut is amplification
+	PerHello time.Duration   `json:"per_hello_ns"`  // server CPU; with devices, theirs included
+	PerReply time.Duration   `json:"per_answer_ns"` // the same for each that was answered: what the kernel dropped cost less
 	Devices  latency.Summary `json:"devices"`
 	Failed   uint64          `json:"devices_failed"`
 	Before   measure.Sample  `json:"before"`
 	At       measure.Sample  `json:"at_end"`
 	After    measure.Sample  `json:"after"`
-	Kept     int64           `json:"rss_per_hello_bytes"` // resident memory that was added until the end, by hello
+	Kept     int64           `json:"rss_per_answer_bytes"` // resident memory that was added until the end, by hello that was answered
 }
 
 // Flood sends forged ClientHellos. Off loopback it returns an error: it measures one's own server, and attacks nobody's.
@@ -105,7 +106,8 @@ func (f *flooding) fill(cost *Cost) {
 	f.result.BytesIn = f.in.Load()
 	if cost != nil && f.result.Sent > 0 {
 		f.result.PerHello = cost.CPU / time.Duration(f.result.Sent)
-		f.result.Kept = (int64(f.result.At.RSS) - int64(f.result.Before.RSS)) / int64(f.result.Sent)
+		f.result.PerReply = cost.CPU / time.Duration(max(f.result.Answered, 1))
+		f.result.Kept = (int64(f.result.At.RSS) - int64(f.result.Before.RSS)) / int64(max(f.result.Answered, 1))
 	}
 }
 

@@ -58,7 +58,8 @@ func (r *Result) addSpecial(t *report.Table) {
 		t.Add("answered", fmt.Sprintf("%d of %d: %.2f %%", f.Answered, f.Sent, 100*float64(f.Answered)/float64(max(f.Sent, 1))))
 		t.Add("other datagrams", fmt.Sprint(f.Others))
 		t.Add("bytes sent, received", fmt.Sprintf("%d, %d", f.BytesOut, f.BytesIn))
-		t.Add("memory kept a hello", report.Bytes(f.Kept))
+		t.Add("server CPU an answer", report.Micros(f.PerReply))
+		t.Add("memory kept an answer", report.Bytes(f.Kept))
 		if f.Devices.Count > 0 || f.Failed > 0 {
 			t.Add("devices that connected", fmt.Sprintf("%d, %d failed: %s", f.Devices.Count, f.Failed, f.Devices))
 		}
