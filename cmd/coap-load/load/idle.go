@@ -40,7 +40,7 @@ func (l *Load) Hold(ctx context.Context, h Hold) (*Result, error) {
 	idle := &Idle{Sessions: h.Sessions}
 	r := &Result{Mode: "idle", Idle: idle}
 	var err error
-	if idle.Empty, err = l.sample(ctx); err != nil {
+	if idle.Empty, err = l.settled(ctx, h.Settle); err != nil { // what its start left behind is given back by then
 		return nil, err
 	}
 	end, err := l.stretch(ctx)
