@@ -7,7 +7,7 @@
 // the Conn of its address; what is forged, stale or misplaced is dropped and counted, never answered (S21, S22). All
 // methods may be called from any goroutine; the calls of a Handler for one Conn never overlap.
 //
-// A session is data: keys, counters, window, address and identity, some 600 bytes with its places in the tables. It has no goroutine,
+// A session is data: keys, counters, window, address and identity, some 520 bytes with its places in the tables. It has no goroutine,
 // timer or buffer, and its ciphers are expanded only while it is busy. Before a client's cookie came back (RFC 6347, Section
 // 4.2.1), nothing is kept of it. Peers that want one get a Connection ID (RFC 9146), so that their sessions survive a change
 // of address. The package does no resumption and no DTLS 1.3, and it doesn't know what the datagrams hold.

@@ -103,3 +103,5 @@ func TestH06HelloAllocatesNothing(t *testing.T) {
 type nowhere struct{ transport }
 
 func (nowhere) write([]outgoing) int { return 0 }
+
+func (nowhere) kernelDrops() uint64 { return 0 }
