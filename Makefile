@@ -122,6 +122,7 @@ interop-packages:
 	@$(call need,haproxy,haproxy)
 	@$(call need,python3,python3)
 	@python3 -m ensurepip --version >/dev/null 2>&1 || { $(call apt,python3-venv); }
+	@python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { $(call apt,python3-dev); }
 	@$(call need,javac java,default-jdk-headless)
 	@$(call need,mvn,maven)
 	@$(call need,autoreconf automake libtoolize,autoconf automake libtool)
