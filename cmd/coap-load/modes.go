@@ -91,7 +91,7 @@ request. The cost of a handshake is compared between the first and the last tent
 	q.add(cmd)
 	cmd.Flags().IntVar(&h.Sessions, "sessions", 10_000, "sessions")
 	cmd.Flags().IntVar(&h.InFlight, "in-flight", connectInFlight, "handshakes at a time while they are made")
-	cmd.Flags().DurationVar(&h.Settle, "settle", 10*time.Second, "before memory is read: of the empty server, with all sessions, after their requests")
+	cmd.Flags().DurationVar(&h.Settle, "settle", 5*time.Second, "memory is read when it has not fallen for twice as long and a second")
 	cmd.Flags().DurationVar(&h.For, "hold", 10*time.Second, "how long the idle processor time is watched")
 	cmd.Flags().BoolVar(&request, "request", false, "each session sends a request, and memory is read again")
 	return cmd

@@ -39,7 +39,7 @@ type Config struct {
 func Standard() Config {
 	return Config{
 		Rounds: 3, Sessions: 20_000, CertSessions: 5_000, Stretch: 10 * time.Second, Requesters: 1000,
-		FloodRate: 100_000, FloodFor: 5 * time.Second, FloodDevices: 1000, Settle: 10 * time.Second,
+		FloodRate: 100_000, FloodFor: 5 * time.Second, FloodDevices: 1000, Settle: 5 * time.Second,
 	}
 }
 

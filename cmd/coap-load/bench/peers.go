@@ -22,7 +22,7 @@ const bridgeText = `version: 1
 listen: ["%s"]
 certificate: {chain: bridge.crt, key: bridge.key}
 clientCA: ca.crt
-devices: load.yaml
+devices: %s
 bindings: load.jsonl
 cses:
   - {name: main, default: true, url: "%s", ca: cse-ca.crt, certificate: cse-client.crt, key: cse-client.key, cseID: /id-in, cseBase: cse-in}
@@ -31,14 +31,14 @@ log: {level: error}
 limits: {sessions: %d}
 `
 
-func startBridge(ctx context.Context, p *place, _ kind) (*server, error) {
+func startBridge(ctx context.Context, p *place, k kind) (*server, error) {
 	port, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
 	dir := p.made.Paths.Dir
 	config := filepath.Join(dir, "load-config.yaml")
-	text := fmt.Sprintf(bridgeText, loopback(port), p.cse, 2*(p.conf.Sessions+p.conf.CertSessions))
+	text := fmt.Sprintf(bridgeText, loopback(port), devices(k), p.cse, 2*(p.conf.Sessions+p.conf.CertSessions))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -99,8 +99,10 @@ func newPlace(ctx context.Context, conf Config, dir string) (*place, error) {
 	if err := p.issuer.Prepare(conf.CertSessions); err != nil {
 		return nil, err
 	}
-	if err := p.writeDevices(); err != nil {
-		return nil, err
+	for _, k := range []kind{withKey, withCertificate} {
+		if err := p.writeDevices(k); err != nil {
+			return nil, err
+		}
 	}
 	cse := p.made.Paths.CSEServer
 	out, s, err := p.spawn(ctx, p.bin("coap-load"), "cse", "--cert", cse.Chain, "--key", cse.Key, "--ca", p.made.Paths.CSECA.Chain)
@@ -129,23 +131,34 @@ func (p *place) credentials(c *session.Config, k kind) {
 	c.Roots, _ = credentials.Roots(p.made.Paths.DeviceCA.Chain) // NewIssuer read it before
 }
 
-// writeDevices writes the bridge's devices file: each device its own entry.
-func (p *place) writeDevices() error {
-	f, err := os.OpenFile(filepath.Join(p.made.Paths.Dir, "load.yaml"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+// devices is the bridge's devices file for one kind of devices.
+func devices(k kind) string {
+	if k == withKey {
+		return "load-keys.yaml"
+	}
+	return "load-certificates.yaml"
+}
+
+// writeDevices writes a devices file in which each device has its own entry.
+func (p *place) writeDevices(k kind) error {
+	f, err := os.OpenFile(filepath.Join(p.made.Paths.Dir, devices(k)), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(f)
 	fmt.Fprint(w, "version: 1\ndevices:\n")
-	entry := func(name, credential string) {
-		fmt.Fprintf(w, "  - name: %s\n    entity: true\n    originators: [%s]\n    %s\n", name, originator, credential)
+	n := p.conf.Sessions
+	if k == withCertificate {
+		n = p.conf.CertSessions
 	}
-	for i := range p.conf.Sessions {
-		identity := credentials.Numbered(identities, i)
-		entry(identity, fmt.Sprintf("psk: {identity: %s, up: \"text:%s\"}", identity, p.key))
-	}
-	for i := range p.conf.CertSessions {
-		entry(credentials.Numbered("cert-%d", i), fmt.Sprintf("certificate: {san: \"uri:%s\"}", credentials.Numbered(certificates, i)))
+	for i := range n {
+		name := credentials.Numbered(identities, i)
+		fmt.Fprintf(w, "  - name: %s\n    entity: true\n    originators: [%s]\n", name, originator)
+		if k == withKey {
+			fmt.Fprintf(w, "    psk: {identity: %s, up: \"text:%s\"}\n", name, p.key)
+		} else {
+			fmt.Fprintf(w, "    certificate: {san: \"uri:%s\"}\n", credentials.Numbered(certificates, i))
+		}
 	}
 	return errors.Join(w.Flush(), f.Close())
 }

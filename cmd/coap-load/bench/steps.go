@@ -63,6 +63,7 @@ func (r *run) idleKeys(ctx context.Context, b *bed) error {
 	}
 	r.set(b.peer.name, rowIdleKey, float64(idle.PerSession))
 	r.set(b.peer.name, rowIdleAfter, float64(idle.PerAfter))
+	r.set(b.peer.name, rowIdleAll, float64(idle.After.RSS)/float64(n))
 	if idle.Held.Goroutines > 0 {
 		r.set(b.peer.name, rowGoroutines, float64(idle.Held.Goroutines))
 	}

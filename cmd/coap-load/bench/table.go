@@ -15,6 +15,7 @@ import (
 const (
 	rowIdleKey    = "idle_psk"
 	rowIdleAfter  = "idle_psk_after_request"
+	rowIdleAll    = "idle_psk_everything"
 	rowIdleCert   = "idle_cert"
 	rowGoroutines = "goroutines"
 	rowIdleCPU    = "idle_cpu"
@@ -58,6 +59,7 @@ func rows(c Config) []row {
 	return []row{
 		{rowIdleKey, title("resident memory, an idle PSK session of %d", c.Sessions), bytes},
 		{rowIdleAfter, "the same, each after a request", bytes},
+		{rowIdleAll, "the same, and the empty server and its device entries", bytes},
 		{rowIdleCert, title("resident memory, an idle certificate session of %d", c.CertSessions), bytes},
 		{rowGoroutines, title("goroutines at %d idle sessions", c.Sessions), count},
 		{rowIdleCPU, "idle CPU of these, of a core", percent},

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"coapbridge/cmd/coap-load/measure"
@@ -13,7 +14,7 @@ type Hold struct {
 	Sessions int
 	InFlight int           // handshakes at once while they are made
 	Step     int           // handshakes of the first and of the last stretch, whose cost is compared; 0 is a tenth
-	Settle   time.Duration // after the last handshake and before memory is read
+	Settle   time.Duration // memory is read when it has not fallen for twice as long and a second
 	For      time.Duration // how long the idle processor time is watched
 	Request  *Request      // nil: none; otherwise each session sends one, and memory is read again
 }
@@ -21,7 +22,7 @@ type Hold struct {
 // Idle is what idle sessions cost.
 type Idle struct {
 	Sessions   int            `json:"sessions"`
-	Empty      measure.Sample `json:"empty"`         // before the first
+	Empty      measure.Sample `json:"empty"`         // before the first, when a server's start has settled
 	Held       measure.Sample `json:"held"`          // when all were there
 	After      measure.Sample `json:"after_request"` // when each had sent a request
 	PerSession int64          `json:"rss_per_session_bytes"`
@@ -40,7 +41,7 @@ func (l *Load) Hold(ctx context.Context, h Hold) (*Result, error) {
 	idle := &Idle{Sessions: h.Sessions}
 	r := &Result{Mode: "idle", Idle: idle}
 	var err error
-	if idle.Empty, err = l.settled(ctx, h.Settle); err != nil { // what its start left behind is given back by then
+	if idle.Empty, err = l.settled(ctx, h.Settle); err != nil {
 		return nil, err
 	}
 	end, err := l.stretch(ctx)
@@ -97,11 +98,33 @@ func (l *Load) sample(ctx context.Context) (measure.Sample, error) {
 	return l.conf.Server.Sample(ctx)
 }
 
+// What a server read at its start, a file with 100,000 devices say, is garbage by then and would hide as much of the sessions;
+// what handshakes left behind would count as theirs. So memory is read when it has stopped to fall.
+const (
+	steadyShare = 0.002 // less than that is no fall
+	steadyLook  = 500 * time.Millisecond
+	steadyMost  = time.Minute
+)
+
+// settled samples when resident memory has not fallen for twice d and a second, or after steadyMost.
 func (l *Load) settled(ctx context.Context, d time.Duration) (measure.Sample, error) {
+	if l.conf.Server == nil {
+		return measure.Sample{}, wait(ctx, d)
+	}
 	stop := l.progress(func() string { return "waiting for memory to settle" })
 	defer stop()
-	if err := wait(ctx, d); err != nil {
-		return measure.Sample{}, err
+	lowest, began := uint64(math.MaxUint64), time.Now()
+	for since := began; time.Since(since) < 2*d+time.Second && time.Since(began) < steadyMost; {
+		rss, err := l.conf.Server.RSS()
+		if err != nil {
+			return measure.Sample{}, err
+		}
+		if float64(rss) < float64(lowest)*(1-steadyShare) {
+			lowest, since = rss, time.Now()
+		}
+		if err := wait(ctx, steadyLook); err != nil {
+			return measure.Sample{}, err
+		}
 	}
 	return l.sample(ctx)
 }

@@ -96,6 +96,17 @@ func (p *Process) CPU() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
+// RSS measures resident memory alone, without a word to the process.
+func (p *Process) RSS() (uint64, error) {
+	rollup, err := os.ReadFile(p.file("smaps_rollup"))
+	if err != nil {
+		return 0, fmt.Errorf("measure: process %d: %w", p.pid, err)
+	}
+	var s Sample
+	s.parseRollup(rollup)
+	return s.RSS, nil
+}
+
 func (p *Process) file(name string) string { return p.root + "/" + strconv.Itoa(p.pid) + "/" + name }
 
 // parseStat reads proc(5)'s /proc/PID/stat: after the name, which stands in parentheses and may hold anything, utime is the
