@@ -32,12 +32,17 @@ func (m *Machine) offersAny() bool {
 	return slices.ContainsFunc(m.conf.suites(), func(s Suite) bool { return m.offers(&s) })
 }
 
+func (m *Machine) offersECDHE() bool {
+	return slices.ContainsFunc(m.conf.suites(), func(s Suite) bool { return m.offers(&s) && s.ECDHE })
+}
+
 // sendHello sends a ClientHello: the first, or one with a cookie, which the transcript then begins with (RFC 6347, Section
 // 4.2.1).
 func (m *Machine) sendHello(now time.Time) {
 	m.script.text, m.script.flight = m.script.text[:0], m.script.flight[:0]
 	m.recvSeq = int(m.script.seq) // a server's ServerHello has the number of the hello that it answers
 	m.fragments.drop()
+	m.held, m.heldClear = nil, 0 // their memory was given back with the fragments'
 	start := m.script.begin(typeClientHello)
 	b := binary.BigEndian.AppendUint16(m.script.text, versionDTLS12)
 	b = append(b, m.random[0][:]...)
@@ -45,16 +50,14 @@ func (m *Machine) sendHello(now time.Time) {
 	b = append(b, m.cookie...)
 	at := len(b)
 	b = append(b, 0, 0)
-	ecdhe := false
 	for _, s := range m.conf.suites() {
 		if m.offers(&s) {
 			b = binary.BigEndian.AppendUint16(b, s.ID)
-			ecdhe = ecdhe || s.ECDHE
 		}
 	}
 	closeUint16(b, at)
 	b = append(b, 1, 0) // no compression
-	m.script.text = m.appendOffers(b, ecdhe)
+	m.script.text = m.appendOffers(b)
 	m.script.end(start, itemClear)
 	m.hellos++
 	m.state = stateServerHello
@@ -62,7 +65,7 @@ func (m *Machine) sendHello(now time.Time) {
 }
 
 // appendOffers appends the extensions of a ClientHello.
-func (m *Machine) appendOffers(b []byte, ecdhe bool) []byte {
+func (m *Machine) appendOffers(b []byte) []byte {
 	at := len(b)
 	b = append(b, 0, 0)
 	if m.sendsName() {
@@ -74,7 +77,7 @@ func (m *Machine) appendOffers(b []byte, ecdhe bool) []byte {
 		b = binary.BigEndian.AppendUint16(b, uint16(n))
 		b = append(b, m.serverName...)
 	}
-	if ecdhe {
+	if m.offersECDHE() {
 		g := groups()
 		b = appendExtension(b, extGroups, 0, 6, 0, byte(g[0]), 0, byte(g[1]), 0, byte(g[2]))
 		b = appendExtension(b, extPointFormats, 1, 0)
@@ -196,7 +199,7 @@ func (m *Machine) readExtensions(extensions cryptobyte.String) *Error {
 			m.ems, ok = true, data.Empty()
 		case id == extRenegotiation:
 			ok = len(data) == 1 && data[0] == 0 // RFC 5746, Section 3.4
-		case id == extPointFormats:
+		case id == extPointFormats && m.offersECDHE():
 			ok = len(data) >= 2 && int(data[0]) == len(data)-1 && has(data[1:], 0)
 		case id == extServerName && m.sendsName():
 			ok = data.Empty()
