@@ -48,6 +48,45 @@ func TestH20BlockedLookupEndsWithTheHandshake(t *testing.T) {
 	})
 }
 
+// H20 and S18: so does the look-up of a credential that is asked for again, after CloseWhere, and Shutdown doesn't wait for it.
+func TestH20BlockedRecheckEndsWithTheHandshake(t *testing.T) {
+	t.Parallel()
+	for _, shut := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &simnet.Net{}
+			var server *Endpoint
+			again := false
+			conf := &Config{Handler: newRecorder(true), Limits: Limits{HandshakeTimeout: 5 * time.Second}}
+			conf.PSK = func(ctx context.Context, q PSKQuery) ([]byte, error) {
+				if again {
+					return blocked(ctx, q)
+				}
+				again = true
+				server.CloseWhere(func(*Peer) bool { return false }, ReasonLocal)
+				return testPSK(ctx, q)
+			}
+			var addr netip.AddrPort
+			server, addr = startOn(t, conf, n.Listen(serverAddr))
+			client, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(clientAddr))
+			go func() { _, _ = client.Dial(limited(t), addr, PeerID{Kind: KindPSK, ID: testIdentity}) }()
+			<-time.After(time.Second)
+			require.Equal(t, 1, server.Stats().HalfOpen)
+			if shut {
+				begin := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				require.NoError(t, server.Shutdown(ctx))
+				require.Zero(t, time.Since(begin))
+				return
+			}
+			<-time.After(5 * time.Second)
+			require.Zero(t, server.Stats().HalfOpen)
+			require.Zero(t, server.Stats().Sessions)
+			require.EqualValues(t, 1, server.Stats().Handshakes[OutcomeRevoked])
+		})
+	}
+}
+
 // A step of the system's clock ends no session: idle times and stale handshakes are told by the time since the endpoint's
 // start, which has no date in it.
 func TestIdleTimeHasNoDate(t *testing.T) {

@@ -145,6 +145,9 @@ func (n *negotiation) tick(now time.Time) {
 func (n *negotiation) cancel(cause error) {
 	n.mu.Lock()
 	if n.over {
+		if n.stop != nil {
+			n.stop() // of recheck's look-up
+		}
 		n.mu.Unlock()
 		return
 	}
@@ -309,7 +312,8 @@ func (n *negotiation) NoEMS([]byte, [][]byte) bool {
 	return n.ep.conf.Policy(peer).NoExtendedMasterSecret
 }
 
-// recheck asks again whether the credential that authenticated the peer is good.
+// recheck asks again whether the credential that authenticated the peer is good. The answer may take until the handshake would
+// have taken too long.
 func (n *negotiation) recheck() error {
 	if n.chain != nil {
 		if _, err := n.ep.conf.Verify(n.chain.parsed); err != nil {
@@ -317,7 +321,9 @@ func (n *negotiation) recheck() error {
 		}
 		return nil
 	}
-	key, err := n.ep.conf.PSK(n.lookups(), n.query)
+	ctx, cancel := context.WithTimeout(n.lookups(), n.expires-n.ep.elapsed())
+	defer cancel()
+	key, err := n.ep.conf.PSK(ctx, n.query)
 	if err != nil || subtle.ConstantTimeCompare(key, n.key) != 1 {
 		return errWithdrawn
 	}
