@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,10 @@ type Conn struct {
 	last        *lastFlight
 	owner       any
 }
+
+// Format implements fmt.Formatter: no verb prints a key (S46). That of record.Key is not asked, for package fmt calls no method
+// of an unexported field.
+func (*Conn) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "session") }
 
 // ciphers are a session's expanded keys. Conn.mu guards their use.
 type ciphers struct{ open, seal *record.Cipher }

@@ -3,6 +3,7 @@ package dtls
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -169,6 +170,15 @@ func TestPSKSessionEchoes(t *testing.T) {
 	client.wait(t, func() bool { return client.closed[conn] == ReasonPeerClosed && len(client.closed) == 1 })
 	server.wait(t, func() bool { return len(server.closed) == 1 })
 	require.EqualValues(t, 1, ep.Stats().Closed[ReasonRevoked])
+}
+
+// TestNothingPrintsKeys: no verb (S46).
+func TestNothingPrintsKeys(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.serverSeen.conns[0]
+	n := &negotiation{key: []byte(testKey)}
+	require.Equal(t, "session session negotiation negotiation", fmt.Sprintf("%v %#v %+v %x", c, c, n, n))
 }
 
 func TestCertificateSessionEchoes(t *testing.T) {

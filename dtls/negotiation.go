@@ -8,6 +8,8 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -69,6 +71,9 @@ func (ep *Endpoint) newNegotiation(at pathKey, local localAddr, role Role) *nego
 	n.expires = n.moved + ep.conf.Limits.HandshakeTimeout
 	return n
 }
+
+// Format implements fmt.Formatter: no verb prints a key (S46).
+func (*negotiation) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "negotiation") }
 
 func (n *negotiation) wheel() *links[negotiation] { return &n.timer }
 

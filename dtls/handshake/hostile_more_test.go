@@ -481,5 +481,5 @@ func TestNothingPrintsKeys(t *testing.T) {
 	s.flight()
 	j := s.client.newJob(jobLookUp)
 	j.psk = []byte(testKey)
-	require.Equal(t, "handshake job", fmt.Sprintf("%+v %#v", s.client, j))
+	require.Equal(t, "handshake job secrets", fmt.Sprintf("%+v %#v %x", s.client, j, s.client.keys))
 }

@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
+	"fmt"
 	"hash"
+	"io"
 
 	"coapbridge/dtls/record"
 )
@@ -102,6 +104,9 @@ type secrets struct {
 	master         *prf
 	client, server record.Key // that protect what each sends
 }
+
+// Format implements fmt.Formatter: no verb prints a key (S46).
+func (secrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "secrets") }
 
 // pskPremaster appends the premaster secret of a pre-shared key to dst; shared is the ECDHE secret, or nil for plain PSK
 // (RFC 4279, Section 2; RFC 5489, Section 2).
