@@ -54,6 +54,24 @@ func TestH06FloodOfHellosKeepsNothing(t *testing.T) {
 	b.answers(t)
 }
 
+// S14: one datagram is answered with one, however many hellos are in it; each has headers of its own around it.
+func TestH06ManyHellosInOneDatagram(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	hello := b.helloOf(t)
+	b.reset()
+	b.attack("203.0.113.5:999", bytes.Repeat(hello, 10))
+	b.answers(t)
+	answers := 0
+	for _, p := range b.packets(serverAddr) {
+		if p.To.String() == "203.0.113.5:999" {
+			answers++
+		}
+	}
+	require.Equal(t, 1, answers)
+	require.EqualValues(t, 9, b.server.Stats().Dropped[DropUnexpected])
+}
+
 // H06: a cookie is good for its address, port and hello, for a minute, and for nothing else; whatever else brings one is asked
 // for another, and nothing is looked up for it.
 func TestH06CookieOfAnotherHello(t *testing.T) {

@@ -45,6 +45,11 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 	}
 	from := p.from.addr()
 	if len(h.Cookie) == 0 || !g.cookies.Valid(from, h) {
+		if a.asked { // S14: each answer has headers of its own; honest hellos come alone
+			ep.count.drop(DropUnexpected)
+			return
+		}
+		a.asked = true
 		if len(h.Cookie) > 0 {
 			ep.count.handshakes[OutcomeStaleCookie].Add(1)
 		} else {

@@ -13,6 +13,7 @@ type arrival struct {
 	live   *Conn         // at its address
 	short  bool          // it is no longer than a session's datagrams are
 	opened int           // records of it that a session tried to open
+	asked  bool          // a ClientHello of it was asked for its cookie
 	begun  bool          // a ClientHello of it began a handshake
 }
 
