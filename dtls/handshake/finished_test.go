@@ -137,3 +137,23 @@ func TestRefusedServerHellos(t *testing.T) {
 		requireFailed(t, s.client, ReasonProtocol, alertIllegalParameter)
 	})
 }
+
+// TestS5IdentityLengths: identities of up to 128 bytes, the empty one included, are looked up; longer ones are refused before
+// that, all alike (RFC 4279, Section 5.3).
+func TestS5IdentityLengths(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, maxIdentity, maxIdentity + 1, 4000} {
+		s := newScene(t, suite(t, pskSuite))
+		s.flight()
+		body := appendIdentity(nil, bytes.Repeat([]byte{'x'}, n))
+		m := append(appendHeader(nil, typeClientKeyExchange, uint16(s.server.m.recvSeq), len(body)), body...)
+		s.toServer(piece(m, 0, len(body)))
+		if n > maxIdentity {
+			requireFailed(t, s.server.m, ReasonProtocol, alertDecodeError)
+			continue
+		}
+		requireUndone(t, s.server.m)
+		require.Equal(t, stateChangeCipherSpec, s.server.m.state)
+		require.Nil(t, s.server.m.Output())
+	}
+}
