@@ -170,9 +170,12 @@ func (n *negotiation) advance(now time.Time) {
 		n.moved = n.ep.since(now)
 	}
 	n.over = result != nil || err != nil
-	over, deadline := n.over, n.expires
-	if at := n.machine.Deadline(); !at.IsZero() {
-		deadline = min(deadline, n.ep.since(at))
+	if !n.over { // under the lock: of two that advance at once the later one's deadline counts
+		deadline := n.expires
+		if at := n.machine.Deadline(); !at.IsZero() {
+			deadline = min(deadline, n.ep.since(at))
+		}
+		n.ep.schedule(n, deadline)
 	}
 	n.mu.Unlock()
 	switch {
@@ -183,13 +186,9 @@ func (n *negotiation) advance(now time.Time) {
 		n.ep.complete(n, result, out)
 	default:
 		n.transmit(out)
-	}
-	if over {
-		return
-	}
-	n.ep.schedule(n, deadline)
-	if job != nil {
-		n.ep.run(n, job)
+		if job != nil {
+			n.ep.run(n, job)
+		}
 	}
 }
 
