@@ -222,7 +222,7 @@ func (p *Peer) alarm(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.state
-	if st == nil {
+	if st == nil || now.Before(st.sweepAt) { // an alarm of a state that was given back
 		return
 	}
 	st.sweepAt = time.Time{}
