@@ -16,7 +16,7 @@ func sealedNoise(body, size int) []byte {
 	var datagram []byte
 	for i := 0; len(datagram)+record.HeaderLen+body <= size; i++ {
 		datagram = append(datagram, byte(record.TypeApplicationData), 0xfe, 0xfd)
-		datagram = binary.BigEndian.AppendUint64(datagram, 1<<48|uint64(1<<40+i))
+		datagram = binary.BigEndian.AppendUint64(datagram, 1<<48|1<<40+uint64(i))
 		datagram = binary.BigEndian.AppendUint16(datagram, uint16(body))
 		datagram = append(datagram, make([]byte, body)...)
 	}

@@ -19,8 +19,7 @@ const socketBuffer = 4 << 20
 // message is struct mmsghdr of recvmmsg(2).
 type message struct {
 	unix.Msghdr
-	length uint32
-	_      [4]byte
+	length uint32 // padded as a pointer demands: 4 bytes more where it has 8
 }
 
 // frame is what one message points to.
