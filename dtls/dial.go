@@ -24,6 +24,10 @@ type dialKey struct {
 	serverName string
 }
 
+// takesAnyRole reports whether a session that the peer began is as good as one that we began. Where no peer is named, it is not:
+// only a server proves the name that was dialled, and that it has a certificate at all.
+func (k dialKey) takesAnyRole() bool { return k.id.ID != "" }
+
 // dialing is one Dial under way.
 type dialing struct {
 	key     dialKey
@@ -130,12 +134,14 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.mu.Unlock()
 		return nil, d, nil
 	}
-	if n := ep.pending[at]; n != nil && n.role == RoleClient && n.dial == nil { // the peer began: it is waited for
+	n := ep.pending[at]
+	if n != nil && n.role == RoleClient && key.takesAnyRole() && (n.dial == nil || n.dial.waiters == 0) { // the peer began: it is waited for
 		d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
 		n.dial, ep.dials[key] = d, d
 		ep.mu.Unlock()
 		return nil, d, nil
-	} else if n != nil && !n.givenUpLocked() {
+	}
+	if n != nil && !n.givenUpLocked() {
 		ep.mu.Unlock()
 		return nil, nil, ErrBusy
 	}
@@ -144,7 +150,7 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		ep.count.handshakes[OutcomeClock].Add(1)
 		return nil, nil, ErrClock
 	}
-	n := ep.newNegotiation(at, localAddr{}, RoleServer)
+	n = ep.newNegotiation(at, localAddr{}, RoleServer)
 	d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
 	n.dial, n.peer = d, key.id
 	ep.dialled.Store(true)
@@ -163,7 +169,9 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 }
 
 // givenUpLocked reports whether we began the handshake and nobody waits for it any more: a new one takes its place.
-func (n *negotiation) givenUpLocked() bool { return n.dial != nil && n.dial.waiters == 0 }
+func (n *negotiation) givenUpLocked() bool {
+	return n.role == RoleServer && n.dial != nil && n.dial.waiters == 0
+}
 
 // liveLocked returns the newest live session that a dial may use.
 func (ep *Endpoint) liveLocked(key dialKey, at pathKey) *Conn {

@@ -99,6 +99,10 @@ func (ep *Endpoint) accept(p *packet, h handshake.Hello, seq uint64, a *arrival)
 	cid, bytes := ep.newCID()
 	n.cid = cid
 	n.mu.Lock()
+	if n.over { // its place was needed already, or the endpoint closes
+		n.mu.Unlock()
+		return
+	}
 	n.machine = handshake.NewServer(conf, n, handshake.Timers{First: ep.conf.Limits.FlightTimeout}, h, seq, bytes, a.time)
 	n.advance(a.time)
 }

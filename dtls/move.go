@@ -32,6 +32,7 @@ type trial struct {
 
 // followLocked lets the session's address follow an authentic record: only one that is newer than all before moves it.
 func (c *Conn) followLocked(p *packet, newest bool, size int, now time.Duration) {
+	c.revertLocked() // else the answer would find that the trial is over, and go to the old address
 	same := p.from == c.at
 	switch {
 	case same && c.moving.trial != nil:

@@ -66,7 +66,8 @@ func (ep *Endpoint) admit(n *negotiation) bool {
 		ep.holdLocked(n)
 	}
 	superseded := ep.pending[n.at]
-	if superseded != nil && superseded.dial != nil && n.dial == nil { // who waits for one waits for the other
+	// Who waits for one waits for the other.
+	if superseded != nil && superseded.dial != nil && n.dial == nil && superseded.dial.key.takesAnyRole() {
 		n.dial = superseded.dial
 		n.dial.n = n
 	}
@@ -363,7 +364,8 @@ func (ep *Endpoint) unwatch(c *Conn) {
 func (ep *Endpoint) dueAt(c *Conn) time.Duration {
 	at := time.Duration(c.lastSeen.Load()+c.idle) * time.Second
 	if own := c.peer.Certificate; own != nil {
-		at = min(at, ep.elapsed()+time.Until(own.NotAfter))
+		now := ep.elapsed()
+		at = now + min(at-now, time.Until(own.NotAfter)) // which is the longest Duration for a certificate without end
 	}
 	return at
 }
