@@ -26,7 +26,8 @@ var (
 type Conn struct {
 	ep       *Endpoint
 	peer     Peer
-	older    *Conn         // of the same peer; guarded by Endpoint.mu
+	older    *Conn         // of the same peer; guarded by Endpoint.mu, as is leaving
+	leaving  bool          // it gives way to another one
 	moving   *moving       // nil: no Connection ID in either direction
 	timer    links[Conn]   // guarded by Endpoint.clock
 	calls    sync.Mutex    // held while the handler is called, so that calls don't overlap

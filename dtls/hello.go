@@ -66,8 +66,7 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 		ep.count.drop(DropEpoch0OnLive)
 	case ep.mirrored(*h.Random):
 		ep.count.handshakes[OutcomeMirrored].Add(1)
-	case pending != nil && pending.role == RoleClient && !pending.givesWay(a.now),
-		pending != nil && pending.role == RoleServer && !pending.yields(h.Random):
+	case pending != nil && pending.role == RoleServer && !pending.yields(h.Random):
 		ep.count.drop(DropBusy)
 	default:
 		a.begun = true

@@ -66,10 +66,6 @@ const (
 	// cidLength is that of our Connection IDs: 64 random bits can't be guessed (S27).
 	cidLength = 8
 
-	// staleHandshake is when a handshake in which nothing moves gives way to a new hello of the same address (a device that
-	// restarted in the middle). Earlier, a forged hello could break into one.
-	staleHandshake = 3 * time.Second
-
 	// finishedLifetime is how long the peer may ask for our last flight again: 2 MSL (RFC 6347, Section 4.2.4).
 	finishedLifetime = 240 * time.Second
 

@@ -51,7 +51,6 @@ type negotiation struct {
 	ctx     context.Context // of what is looked up for it; nil as long as nothing was
 	stop    context.CancelFunc
 	expires time.Duration // when it has taken too long, as Endpoint.elapsed
-	moved   time.Duration // when it last went forward
 	bytes   int           // spent of the budget
 	records int
 	keyed   bool // the PSK was looked up
@@ -67,8 +66,8 @@ type negotiation struct {
 }
 
 func (ep *Endpoint) newNegotiation(at pathKey, local localAddr, role Role) *negotiation {
-	n := &negotiation{ep: ep, at: at, local: local, role: role, moved: ep.elapsed()}
-	n.expires = n.moved + ep.conf.Limits.HandshakeTimeout
+	n := &negotiation{ep: ep, at: at, local: local, role: role}
+	n.expires = ep.elapsed() + ep.conf.Limits.HandshakeTimeout
 	return n
 }
 
@@ -166,9 +165,6 @@ func (n *negotiation) advance(now time.Time) {
 	out := n.machine.Output()
 	job := n.machine.Job()
 	result, err := n.machine.Done()
-	if len(out) > 0 || result != nil {
-		n.moved = n.ep.since(now)
-	}
 	n.over = result != nil || err != nil
 	if !n.over { // under the lock: of two that advance at once the later one's deadline counts
 		deadline := n.expires
@@ -211,6 +207,16 @@ func (n *negotiation) resume(job *handshake.Job) {
 	n.advance(now)
 }
 
+// hold counts something that goes on for the handshake, if it is not over.
+func (n *negotiation) hold() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.over { // so it is counted itself, and Shutdown waits
+		n.ep.running.Add(1)
+	}
+	return !n.over
+}
+
 // underWay reports whether the peer did more than begin.
 func (n *negotiation) underWay() bool {
 	n.mu.Lock()
@@ -234,14 +240,6 @@ func (n *negotiation) yields(random *[32]byte) bool {
 	}
 	own := n.machine.ClientRandom()
 	return bytes.Compare(random[:], own[:]) > 0
-}
-
-// givesWay reports whether a new hello of the same address, whose cookie came back, may take this handshake's place: a
-// device may have restarted in the middle.
-func (n *negotiation) givesWay(now time.Duration) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.over || now-n.moved > staleHandshake
 }
 
 // PSK implements handshake.Callbacks. An identity without a key, and one whose look-up failed, gets a key that nobody has,

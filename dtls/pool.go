@@ -31,7 +31,12 @@ func (ep *Endpoint) run(n *negotiation, job *handshake.Job) {
 		ep.work(task{n, job})
 		return
 	case job.Blocking:
-		ep.running.Go(func() { ep.work(task{n, job}) })
+		if n.hold() {
+			go func() {
+				defer ep.running.Done()
+				ep.work(task{n, job})
+			}()
+		}
 		return
 	}
 	p := &ep.crypto
@@ -42,18 +47,19 @@ func (ep *Endpoint) run(n *negotiation, job *handshake.Job) {
 		return
 	}
 	p.queue = append(p.queue, task{n, job})
-	start := p.running < cryptoWorkers()
+	start := p.running < cryptoWorkers() && n.hold()
 	if start {
 		p.running++
 	}
 	p.mu.Unlock()
 	if start {
-		ep.running.Go(ep.workAll)
+		go ep.workAll()
 	}
 }
 
 // workAll runs jobs until there are none.
 func (ep *Endpoint) workAll() {
+	defer ep.running.Done()
 	p := &ep.crypto
 	for {
 		p.mu.Lock()

@@ -18,6 +18,7 @@ type tables struct {
 	newest   *negotiation
 	held     int
 	sessions int
+	doomed   int // of them, that give way to others and are about to end
 }
 
 func newTables() tables {
@@ -246,12 +247,24 @@ func (ep *Endpoint) enterLocked(c *Conn) (gone []leaving) {
 		gone = append(gone, leaving{oldest, ReasonSurplus})
 	}
 	ep.sessions++
-	if ep.sessions-len(gone) > ep.conf.Limits.Sessions {
+	for _, g := range gone {
+		ep.leaveSoonLocked(g.conn)
+	}
+	if ep.sessions-ep.doomed > ep.conf.Limits.Sessions {
 		if o := ep.unusedLocked(c); o != nil {
 			gone = append(gone, leaving{o, ReasonEvicted})
+			ep.leaveSoonLocked(o)
 		}
 	}
 	return gone
+}
+
+// leaveSoonLocked marks a session that gives way, so that no other one is taken in its place.
+func (ep *Endpoint) leaveSoonLocked(c *Conn) {
+	if !c.leaving && c.isOpen() {
+		c.leaving = true
+		ep.doomed++
+	}
 }
 
 // unusedLocked returns the session that was not used for longest, of a sample: a map's iteration begins anywhere.
@@ -260,7 +273,7 @@ func (ep *Endpoint) unusedLocked(except *Conn) (found *Conn) {
 	looked := 0
 	for _, newest := range ep.peers {
 		for c := newest; c != nil; c = c.older {
-			if c == except || !c.isOpen() {
+			if c == except || c.leaving || !c.isOpen() {
 				continue
 			}
 			seen := c.lastSeen.Load()
@@ -299,6 +312,9 @@ func (ep *Endpoint) ended(c *Conn) {
 // leaveLocked undoes enterLocked.
 func (ep *Endpoint) leaveLocked(c *Conn) {
 	ep.sessions--
+	if c.leaving {
+		ep.doomed--
+	}
 	if c.hasCID() {
 		delete(ep.cids, c.moving.local)
 	} else if ep.live[c.at] == c {
