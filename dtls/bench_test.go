@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coapbridge/dtls/handshake"
+	"coapbridge/internal/simnet"
 )
 
 // echoes is a Handler that says when a record came.
@@ -69,5 +70,34 @@ func BenchmarkFilter(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		bench.server.receive(g, p, now)
+	}
+}
+
+// Finding one of 100,000 sessions, by address and by Connection ID.
+func BenchmarkLookUp(b *testing.B) {
+	ep, err := New(&Config{PSK: testPSK, Handler: silent{}}, (&simnet.Net{}).Listen(serverAddr))
+	require.NoError(b, err)
+	const sessions = 100_000
+	at := make([]pathKey, sessions)
+	cids := make([][]byte, sessions)
+	for i := range sessions {
+		at[i] = ep.socks[0].key(numbered(i))
+		cid, text := ep.newCID()
+		cids[i] = text
+		c := &Conn{ep: ep}
+		ep.live[at[i]], ep.cids[cid] = c, c
+	}
+	for name, find := range map[string]func(i int) *Conn{
+		"Address":      func(i int) *Conn { return ep.liveAt(at[i]) },
+		"ConnectionID": func(i int) *Conn { return ep.byCID(cids[i]) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i = (i + 7919) % sessions {
+				if find(i) == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
 	}
 }
