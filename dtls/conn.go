@@ -111,7 +111,7 @@ func (c *Conn) isOpen() bool { return c.state.Load() == 0 }
 // hasCID reports whether the peer's records carry a Connection ID of ours.
 func (c *Conn) hasCID() bool { return c.moving != nil && c.moving.has }
 
-// expanded returns the session's ciphers, expanded when they are not.
+// expandedLocked returns the session's ciphers, and expands them when they are not.
 func (c *Conn) expandedLocked() *ciphers {
 	k := c.busy.Load()
 	if k == nil {

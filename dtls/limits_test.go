@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coapbridge/dtls/handshake"
+	"coapbridge/dtls/record"
 	"coapbridge/internal/simnet"
 )
 
@@ -46,6 +48,31 @@ func TestSessionsGiveWayByLastUse(t *testing.T) {
 		require.EqualValues(t, 1, s.Closed[ReasonEvicted])
 		require.Equal(t, ReasonEvicted, seen.closed[seen.conns[1]])
 	})
+}
+
+// Two new sessions at the limit take the places of two others, though neither of those has left yet.
+func TestNoSessionGivesWayTwice(t *testing.T) {
+	t.Parallel()
+	ep, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false), Limits: Limits{Sessions: 2}}, (&simnet.Net{}).Listen(serverAddr))
+	enter := func(i int) []leaving {
+		ep.mu.Lock()
+		defer ep.mu.Unlock()
+		peer := Peer{ID: PeerID{Kind: KindPSK, ID: fmt.Sprint(i)}}
+		return ep.enterLocked(&Conn{ep: ep, peer: peer, at: ep.socks[0].key(numbered(i))})
+	}
+	require.Empty(t, enter(1))
+	require.Empty(t, enter(2))
+	third, fourth := enter(3), enter(4)
+	require.Len(t, third, 1)
+	require.Len(t, fourth, 1)
+	require.NotSame(t, third[0].conn, fourth[0].conn)
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.leaveLocked(third[0].conn)
+	ep.leaveLocked(fourth[0].conn)
+	require.Equal(t, 2, ep.sessions)
+	require.Zero(t, ep.doomed)
+	ep.tables = newTables() // nobody serves these
 }
 
 // S18: a handshake beyond the number of places takes that of the oldest, which ends and gives all back.
@@ -87,6 +114,43 @@ func TestH20OldestHandshakeGivesWay(t *testing.T) {
 		require.Empty(t, server.pending)
 		require.Nil(t, server.oldest)
 		require.Nil(t, server.newest)
+	})
+}
+
+// A device that restarts within a handshake doesn't wait for the end of the old one, whose flights are still repeated.
+func TestDeviceRestartsWithinAHandshake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var lost atomic.Bool
+		n := &simnet.Net{Wire: func(p simnet.Packet) []simnet.Packet {
+			r, _, ok := record.Parse(p.Data, cidLength)
+			const helloVerifyRequest = 3
+			if ok && lost.Load() && (p.From.String() == clientAddr && r.Payload[0] != msgClientHello ||
+				p.From.String() == serverAddr && r.Payload[0] != helloVerifyRequest) {
+				return nil // the handshake stands still after the hello that brought the cookie
+			}
+			return []simnet.Packet{p}
+		}}
+		server, addr := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(serverAddr))
+		id := PeerID{Kind: KindPSK, ID: testIdentity}
+		lost.Store(true)
+		first, err := New(&Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(clientAddr))
+		require.NoError(t, err)
+		serving := make(chan error, 1)
+		go func() { serving <- first.Serve() }()
+		go func() { _, _ = first.Dial(t.Context(), addr, id) }()
+		time.Sleep(1100 * time.Millisecond)
+		require.Equal(t, 1, server.Stats().HalfOpen)
+		require.NoError(t, first.Shutdown(limited(t)))
+		require.NoError(t, <-serving)
+		lost.Store(false)
+		again, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(clientAddr))
+		begin := time.Now()
+		_, err = again.Dial(limited(t), addr, id)
+		require.NoError(t, err)
+		require.Less(t, time.Since(begin), 3*time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 1, server.Stats().Handshakes[OutcomeSuperseded])
 	})
 }
 

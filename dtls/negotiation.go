@@ -61,7 +61,6 @@ type negotiation struct {
 	key        []byte // the PSK that was used
 	chain      *knownChain
 	failure    error // of Config.Verify, Config.PSK or Config.Certificate
-	ownFault   bool  // failure is Config.Certificate's
 	generation uint64
 }
 
@@ -286,7 +285,7 @@ func (n *negotiation) Certificate(serverName string) ([][]byte, crypto.Signer, e
 	if err != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.failure, n.ownFault = err, true
+		n.failure = err
 		return nil, nil, err
 	}
 	return own.Chain, own.Key, nil

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"coapbridge/cmd/coap-load/latency"
-	"coapbridge/cmd/coap-load/session"
 )
 
 // Moves says how sessions with a Connection ID change their addresses.
@@ -77,6 +76,3 @@ func (l *Load) Move(ctx context.Context, m Moves) (*Result, error) {
 	r.Failed, r.Latency = uint64(r.Move.Failed), times.Summary()
 	return r, r.finish(time.Since(began), end)
 }
-
-// Sessions returns the sessions that Connect made.
-func (l *Load) Sessions() []*session.Session { return l.sessions }
