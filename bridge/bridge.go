@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +22,15 @@ type Config struct {
 	Directory    Directory
 	ServiceLayer ServiceLayer
 	CSEs         []CSE
-	Hosts        func(host string) bool   // whether a Uri-Host names this gateway; nil: every name does
-	Limits       Limits                   // zero value: the defaults
-	CoAP         coap.Limits              // zero value: the defaults
-	Log          *slog.Logger             // nil: nothing is logged
-	Pseudonym    func(dtls.PeerID) string // names a device in the log; nil: no name at all
+	Hosts        func(host string) bool // whether a Uri-Host names this gateway; nil: every name does
+	Limits       Limits                 // zero value: the defaults
+	CoAP         coap.Limits            // zero value: the defaults
+	// Dial reaches a device at its entry's address; *dtls.Endpoint has it. nil: no device is dialled.
+	Dial func(ctx context.Context, to netip.AddrPort, id dtls.PeerID) (*dtls.Conn, error)
+	// Poller is needed by CSEs with DownlinkPoll.
+	Poller    Poller
+	Log       *slog.Logger             // nil: nothing is logged
+	Pseudonym func(dtls.PeerID) string // names a device in the log; nil: no name at all
 }
 
 // Bridge joins sessions, exchanges and the Service Layer. It is a dtls.Handler and a coap.Handler.

@@ -192,7 +192,7 @@ func TestB02BindBeforeAnswer(t *testing.T) {
 	t.Run("another's", func(t *testing.T) {
 		t.Parallel()
 		f := start(t, Device{Name: "d"})
-		require.NoError(t, f.directory.Bind(psk("first").ID, "in", "C4711"))
+		require.NoError(t, f.directory.Bind(psk("first").ID, "in", "C4711", Access{}))
 		f.layer.answer = created("C4711")
 		answer, _ := f.oneM2M(create("C"))
 		require.Equal(t, coap.Forbidden, answer.Code)

@@ -18,7 +18,21 @@ type CSE struct {
 	// As is the bridge's own CSE-ID, "/mn-1", where the CSE knows it as a CSE: Originators go up in SP-relative form, as
 	// an MN-CSE sends those of its registrees (TS-0003, 8.2.1). "" sends them as they are.
 	As string
+	// Downlink says how the CSE's own requests come, and POA is the URL under which it reaches the bridge with DownlinkListen,
+	// without a slash at its end.
+	Downlink Downlink
+	POA      string
 }
+
+// Downlink says how a CSE's requests reach the bridge.
+type Downlink uint8
+
+// The ways. DownlinkOff: not at all.
+const (
+	DownlinkOff    Downlink = iota
+	DownlinkListen          // the CSE calls the bridge's point of access
+	DownlinkPoll            // the bridge asks for them (polling channel)
+)
 
 // upward is r as the CSE is to see it; r itself is not changed.
 func (c *CSE) upward(r *onem2m.Request) *onem2m.Request {

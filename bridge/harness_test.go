@@ -52,6 +52,7 @@ type directory struct {
 	mu      sync.Mutex // guards the following fields
 	devices map[dtls.PeerID]Device
 	bound   map[string]dtls.PeerID
+	access  map[string]Access
 	fail    error // of Bind
 }
 
@@ -68,7 +69,7 @@ func (d *directory) Device(p *dtls.Peer) (*Device, bool) {
 	return &dev, ok
 }
 
-func (d *directory) Bind(id dtls.PeerID, _, aei string) error {
+func (d *directory) Bind(id dtls.PeerID, _, aei string, access Access) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fail != nil {
@@ -78,7 +79,40 @@ func (d *directory) Bind(id dtls.PeerID, _, aei string) error {
 		return ErrBound
 	}
 	d.bound[aei] = id
+	if access.Token != "" || access.POA != nil {
+		if d.access == nil {
+			d.access = make(map[string]Access)
+		}
+		d.access[aei] = access
+	}
 	return nil
+}
+
+func (d *directory) Access(_, aei string) (Access, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, bound := d.bound[aei]
+	return d.access[aei], bound
+}
+
+func (d *directory) Reachable(token string) (Reachable, bool) {
+	d.mu.Lock()
+	aei := ""
+	for a, access := range d.access {
+		if access.Token == token {
+			aei = a
+		}
+	}
+	d.mu.Unlock()
+	return d.Bound("in", aei)
+}
+
+func (d *directory) Bound(cse, aei string) (Reachable, bool) {
+	d.mu.Lock()
+	owner, access := d.bound[aei], d.access[aei]
+	d.mu.Unlock()
+	dev, ok := d.Device(&dtls.Peer{ID: owner})
+	return Reachable{Device: dev, CSE: cse, AEI: aei, Access: access}, ok
 }
 
 func (d *directory) Unbind(id dtls.PeerID, _, aei string) error {

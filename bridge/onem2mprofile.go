@@ -179,7 +179,7 @@ func (b *Bridge) bind(j *job, resp *onem2m.Response, parent string) error {
 	if !slices.Contains(j.dev.Originators, aei) && b.cfg.Directory.BelongsToOther(j.dev, aei) {
 		return ErrBound
 	}
-	if err := b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, aei); err != nil {
+	if err := b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, aei, Access{}); err != nil {
 		return wrapBinding(err)
 	}
 	if name := createdName(resp); name != "" && name != aei {

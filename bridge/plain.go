@@ -293,7 +293,7 @@ func (b *Bridge) adopt(ctx context.Context, j *job, from string) error {
 	if bound {
 		return nil
 	}
-	return wrapBinding(b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, from))
+	return wrapBinding(b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, from, Access{}))
 }
 
 func appID(dev *Device) string {

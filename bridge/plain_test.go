@@ -153,7 +153,7 @@ func TestB02PlainForeignAE(t *testing.T) {
 	}
 	setAE("Cmeter1")
 	require.Equal(t, coap.Forbidden, f.do(plain(coap.POST, "a", "x")).Code, "nobody gave it to this credential")
-	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cmeter1"))
+	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cmeter1", Access{}))
 	setAE("Cattacker")
 	require.Equal(t, coap.Forbidden, f.do(plain(coap.POST, "a", "x")).Code, "it only bears the name")
 	require.Empty(t, cse.latest)
@@ -167,7 +167,7 @@ func TestPlainBesideOneM2M(t *testing.T) {
 	t.Parallel()
 	f := start(t, Device{Name: "meter1"})
 	cse := newMemoryCSE(f)
-	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "C4711"))
+	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "C4711", Access{}))
 	require.Equal(t, coap.Created, f.do(plain(coap.POST, "a", "x")).Code)
 	require.Equal(t, "Cmeter1", cse.latest["cse-in/meter1/a"].From)
 }
@@ -223,7 +223,7 @@ func TestPlainDiscovery(t *testing.T) {
 		return string(answer.Payload)
 	}
 	require.Empty(t, core())
-	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cmeter1"))
+	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cmeter1", Access{}))
 	f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
 		resp := ok(r, onem2m.StatusOK)
 		resp.Content = []byte(`{"m2m:uril":["cse-in/meter1/a","/id-in/cse-in/meter1/a/b","cse-in/other/c","cse-in/meter1/x>"]}`)

@@ -69,7 +69,7 @@ func TestB01ForeignOriginator(t *testing.T) {
 	dev := Device{Name: "meter1", Originators: []string{"Cmeter1", "Cfleet-*"}}
 	var audit strings.Builder // of goroutines that do one request after the other
 	f := start(t, dev, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&audit, nil)) })
-	require.NoError(t, f.directory.Bind(psk("other").ID, "in", "Cfleet-9"))
+	require.NoError(t, f.directory.Bind(psk("other").ID, "in", "Cfleet-9", Access{}))
 
 	for name, r := range map[string]*onem2m.Request{
 		"another AE-ID":         {Operation: onem2m.Retrieve, To: "cse-in", From: "Cmeter2"},
@@ -110,7 +110,7 @@ func TestB01ForeignOriginator(t *testing.T) {
 func TestB01SpellingsOfAnother(t *testing.T) {
 	t.Parallel()
 	f := start(t, Device{Name: "gw", Originators: []string{"*", "/*", "/other-cse/*"}}, func(c *Config) { c.CSEs[0].As = "/mn-1" })
-	require.NoError(t, f.directory.Bind(psk("victim").ID, "in", "Cvictim"))
+	require.NoError(t, f.directory.Bind(psk("victim").ID, "in", "Cvictim", Access{}))
 	status := func(from string) onem2m.StatusCode {
 		_, resp := f.oneM2M(&onem2m.Request{Operation: onem2m.Retrieve, To: "cse-in", From: from, RequestID: "1", ReleaseVersion: "3"})
 		return resp.Status

@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"coapbridge/bridge"
 	"fmt"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func BenchmarkBind(b *testing.B) {
 	b.SetParallelism(64)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if err := s.Bind(psk("kitchen-1"), "", "C1"); err != nil {
+			if err := s.Bind(psk("kitchen-1"), "", "C1", bridge.Access{}); err != nil {
 				b.Error(err)
 			}
 			if err := s.Unbind(psk("kitchen-1"), "", "C1"); err != nil {

@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"coapbridge/bridge"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,7 +60,7 @@ devices:
 		require.True(t, ok)
 		require.Equal(t, c.want, s.BelongsToOther(d, c.aei), "%s as %s", c.device, c.aei)
 	}
-	require.NoError(t, s.Bind(psk("partner"), "main", "Cmeter1"))
+	require.NoError(t, s.Bind(psk("partner"), "main", "Cmeter1", bridge.Access{}))
 	d, _ := s.Device(&dtls.Peer{ID: psk("meter")})
 	require.True(t, s.BelongsToOther(d, "Cmeter1"), "what the CSE gave to one is nobody else's")
 	d, _ = s.Device(&dtls.Peer{ID: psk("entity")})

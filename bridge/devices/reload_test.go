@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"coapbridge/bridge"
 	"context"
 	"fmt"
 	"os"
@@ -153,7 +154,7 @@ func TestReloadWhileLookedUp(t *testing.T) {
 		put(t, file, sample+strings.Repeat("\n", i))
 		_, err := s.Reload()
 		require.NoError(t, err)
-		require.NoError(t, s.Bind(psk("garage 1"), "", fmt.Sprintf("C%d", i)))
+		require.NoError(t, s.Bind(psk("garage 1"), "", fmt.Sprintf("C%d", i), bridge.Access{}))
 		d, _ := s.Device(&dtls.Peer{ID: psk("garage 1")})
 		require.Len(t, d.Bound, i+1)
 	}

@@ -87,7 +87,7 @@ func TestB02BindingsFollowTheDevice(t *testing.T) {
 				require.NoError(t, err)
 				_, ok := s.Device(&c.old) // the session of a certificate that is known by name
 				require.True(t, ok)
-				require.NoError(t, s.Bind(c.old.ID, "", "Cpump1"))
+				require.NoError(t, s.Bind(c.old.ID, "", "Cpump1", bridge.Access{}))
 				put(t, devicesFile, c.now)
 				if restart {
 					require.NoError(t, s.Close())
@@ -102,9 +102,9 @@ func TestB02BindingsFollowTheDevice(t *testing.T) {
 					require.Equal(t, c.keeps, len(d.Bound) == 1)
 					require.Equal(t, !c.keeps, s.BelongsToOther(d, "Cpump1"))
 					if c.keeps {
-						require.NoError(t, s.Bind(c.new.ID, "", "Cpump1"))
+						require.NoError(t, s.Bind(c.new.ID, "", "Cpump1", bridge.Access{}))
 					} else {
-						require.ErrorIs(t, s.Bind(c.new.ID, "", "Cpump1"), bridge.ErrBound)
+						require.ErrorIs(t, s.Bind(c.new.ID, "", "Cpump1", bridge.Access{}), bridge.ErrBound)
 						require.ErrorIs(t, s.Unbind(c.new.ID, "", "Cpump1"), bridge.ErrBound)
 					}
 					require.NoError(t, s.Close())
@@ -148,7 +148,7 @@ func TestBindingsOfOlderReleases(t *testing.T) {
 func TestReloadWithoutDisk(t *testing.T) {
 	t.Parallel()
 	s, file := open(t, one("pump", certLine("a")), Options{})
-	require.NoError(t, s.Bind(cert(strings.Repeat("a", 64)), "", "C1"))
+	require.NoError(t, s.Bind(cert(strings.Repeat("a", 64)), "", "C1", bridge.Access{}))
 	s.bindings.path += "/gone/bindings.jsonl"
 	put(t, file, one("pump", certLine("b")))
 	_, err := s.Reload()

@@ -206,7 +206,7 @@ func (p *PSK) key(role dtls.Role) Key {
 
 // Bind implements bridge.Directory: the binding is on disk when it returns. A second binding of the same AE-ID to the same
 // device is no error; ErrNoDevice and ErrTooMany say that nothing was bound.
-func (s *Store) Bind(id dtls.PeerID, cse, aei string) error {
+func (s *Store) Bind(id dtls.PeerID, cse, aei string, _ bridge.Access) error {
 	g := s.grant(id, nil)
 	if g == nil {
 		return ErrNoDevice
@@ -269,3 +269,12 @@ func (s *Store) cse(name string) string {
 	}
 	return name
 }
+
+// Access implements bridge.Directory.
+func (s *Store) Access(cse, aei string) (bridge.Access, bool) { return bridge.Access{}, false }
+
+// Reachable implements bridge.Directory.
+func (s *Store) Reachable(token string) (bridge.Reachable, bool) { return bridge.Reachable{}, false }
+
+// Bound implements bridge.Directory.
+func (s *Store) Bound(cse, aei string) (bridge.Reachable, bool) { return bridge.Reachable{}, false }

@@ -142,24 +142,24 @@ func TestBind(t *testing.T) {
 	pump := dtls.Name{Type: dtls.NameURI, Value: "urn:example:pump"}
 
 	before, _ := s.Device(&dtls.Peer{ID: psk("kitchen-1")})
-	require.NoError(t, s.Bind(psk("kitchen-1"), "main", "C2"))
-	require.NoError(t, s.Bind(psk("kitchen-1"), "", "C1"))
-	require.NoError(t, s.Bind(psk("kitchen-1"), "", "C1"), "again")
+	require.NoError(t, s.Bind(psk("kitchen-1"), "main", "C2", bridge.Access{}))
+	require.NoError(t, s.Bind(psk("kitchen-1"), "", "C1", bridge.Access{}))
+	require.NoError(t, s.Bind(psk("kitchen-1"), "", "C1", bridge.Access{}), "again")
 	require.Empty(t, before.Bound, "a device that was returned doesn't change")
 	require.Equal(t, []string{"C1", "C2"}, bound(psk("kitchen-1")))
 
 	// B02: an AE-ID stays with the credential that it was given to.
-	require.ErrorIs(t, s.Bind(psk("garage 1"), "main", "C1"), bridge.ErrBound)
+	require.ErrorIs(t, s.Bind(psk("garage 1"), "main", "C1", bridge.Access{}), bridge.ErrBound)
 	require.ErrorIs(t, s.Unbind(psk("garage 1"), "", "C1"), bridge.ErrBound)
-	require.NoError(t, s.Bind(psk("garage 1"), "second", "C1"), "another CSE's AE-IDs are its own")
+	require.NoError(t, s.Bind(psk("garage 1"), "second", "C1", bridge.Access{}), "another CSE's AE-IDs are its own")
 	require.Empty(t, bound(psk("garage 1")), "but its own CSE gave it none")
-	require.ErrorIs(t, s.Bind(psk("nobody"), "", "C9"), ErrNoDevice)
+	require.ErrorIs(t, s.Bind(psk("nobody"), "", "C9", bridge.Access{}), ErrNoDevice)
 	for _, bad := range []string{"", strings.Repeat("C", 257), "C\n1", "C\x00"} {
-		require.Error(t, s.Bind(psk("garage 1"), "", bad))
+		require.Error(t, s.Bind(psk("garage 1"), "", bad, bridge.Access{}))
 	}
 
 	bound(cert("f1"), pump) // the session of a certificate that is known by name
-	require.NoError(t, s.Bind(cert("f1"), "other", "Cpump"))
+	require.NoError(t, s.Bind(cert("f1"), "other", "Cpump", bridge.Access{}))
 	require.Equal(t, []string{"Cpump"}, bound(cert("f2"), pump), "a renewed certificate is the same device")
 
 	garage, _ := s.Device(&dtls.Peer{ID: psk("garage 1")})
@@ -170,9 +170,9 @@ func TestBind(t *testing.T) {
 
 	require.NoError(t, s.Unbind(psk("kitchen-1"), "", "C2"))
 	require.NoError(t, s.Unbind(psk("kitchen-1"), "", "C2"), "again")
-	require.NoError(t, s.Bind(psk("garage 1"), "", "C2"), "free again")
+	require.NoError(t, s.Bind(psk("garage 1"), "", "C2", bridge.Access{}), "free again")
 	require.NoError(t, s.Close())
-	require.Error(t, s.Bind(psk("garage 1"), "", "C3"), "closed")
+	require.Error(t, s.Bind(psk("garage 1"), "", "C3", bridge.Access{}), "closed")
 
 	s, err = Open(devicesFile, bindingsFile, o)
 	require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestBind(t *testing.T) {
 	require.Equal(t, []string{"C1"}, bound(psk("kitchen-1")))
 	require.Equal(t, []string{"C2"}, bound(psk("garage 1")))
 	require.Equal(t, []string{"Cpump"}, bound(cert("f3"), pump))
-	require.ErrorIs(t, s.Bind(psk("garage 1"), "main", "C1"), bridge.ErrBound)
+	require.ErrorIs(t, s.Bind(psk("garage 1"), "main", "C1", bridge.Access{}), bridge.ErrBound)
 }
 
 func TestBindConcurrently(t *testing.T) {
@@ -194,7 +194,7 @@ func TestBindConcurrently(t *testing.T) {
 	for k := range n {
 		for i, id := range ids {
 			wg.Go(func() {
-				switch err := s.Bind(id, "", fmt.Sprintf("C%d", k)); err {
+				switch err := s.Bind(id, "", fmt.Sprintf("C%d", k), bridge.Access{}); err {
 				case nil:
 					mu.Lock()
 					won[k] |= 1 << i
@@ -244,7 +244,7 @@ func TestTooManyBindings(t *testing.T) {
 	s, err := Open(devicesFile, bindingsFile, Options{})
 	require.NoError(t, err)
 	defer s.Close()
-	require.NoError(t, s.Bind(psk("kitchen-1"), "", "last"))
-	require.ErrorIs(t, s.Bind(psk("kitchen-1"), "", "one-more"), ErrTooMany)
-	require.NoError(t, s.Bind(psk("garage 1"), "", "one-more"), "another device has its own share")
+	require.NoError(t, s.Bind(psk("kitchen-1"), "", "last", bridge.Access{}))
+	require.ErrorIs(t, s.Bind(psk("kitchen-1"), "", "one-more", bridge.Access{}), ErrTooMany)
+	require.NoError(t, s.Bind(psk("garage 1"), "", "one-more", bridge.Access{}), "another device has its own share")
 }
