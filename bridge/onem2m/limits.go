@@ -28,4 +28,5 @@ const (
 	maxNodes     = 32768   // values in one tree, at about 50 bytes each
 	maxNested    = 256     // nested primitives in one request
 	maxAttribute = 64      // members of a list of attributes in filter criteria
+	maxLists     = 256     // lists in one content whose members are replaced; a batch of as many notifications has fewer
 )
