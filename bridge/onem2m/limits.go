@@ -23,10 +23,11 @@ const (
 
 // The bounds of looking into Content.
 const (
-	maxScan      = 1 << 20 // bytes; the bridge's bound on bodies is below
-	maxDepth     = 32      // nested values: a batch of notifications of a group of primitives has about 12
-	maxNodes     = 32768   // values in one tree, at about 50 bytes each
-	maxNested    = 256     // nested primitives in one request
-	maxAttribute = 64      // members of a list of attributes in filter criteria
-	maxLists     = 256     // lists in one content whose members are replaced; a batch of as many notifications has fewer
+	maxScan       = 1 << 20 // bytes; the bridge's bound on bodies is below
+	maxDepth      = 32      // nested values: a batch of notifications of a group of primitives has about 12
+	maxNodes      = 32768   // values in one tree, at about 50 bytes each
+	maxNested     = 256     // nested primitives in one request
+	maxAggregated = 64      // primitives in one answer to a poll; one poll is one device's
+	maxAttribute  = 64      // members of a list of attributes in filter criteria
+	maxLists      = 256     // lists in one content whose members are replaced; a batch of as many notifications has fewer
 )
