@@ -46,6 +46,16 @@ const (
 	// maxPlainSegments is how deep a plain device may nest its containers; each level costs one CREATE on first use.
 	maxPlainSegments = 8
 
+	// maxPlainSegment is the longest Uri-Path option, in bytes (RFC 7252, Section 5.10).
+	maxPlainSegment = 255
+
+	// What an Access may hold. minAccessToken is 16 bytes in base64url: a shorter token could be found by trying. The others
+	// bound what a device makes the bindings file keep for an AE.
+	minAccessToken = 22
+	maxAccessToken = 64
+	maxPOA         = 16  // addresses of one AE
+	maxPOALen      = 512 // bytes of one of them
+
 	// maxAttemptsPlain is how often a plain device's request goes to the CSE: once as it is, once after its AE and
 	// containers were made.
 	maxAttemptsPlain = 2

@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,10 @@ import (
 var ErrTooMany = fmt.Errorf("devices: device has %d AE-IDs already", maxBound)
 
 var (
-	errClosed = errors.New("devices: store is closed")
-	errBadAEI = fmt.Errorf("devices: AE-ID is empty, longer than %d bytes or has control characters", maxPattern)
+	errClosed    = errors.New("devices: store is closed")
+	errBadAccess = errors.New("devices: access has a weak token, or too many addresses or long ones")
+	errTokenUsed = errors.New("devices: token leads to another AE already")
+	errBadAEI    = fmt.Errorf("devices: AE-ID is empty, longer than %d bytes or has control characters", maxPattern)
 )
 
 // binding is an AE-ID on a CSE; the CSE "" is the default one.
@@ -41,6 +44,18 @@ func (h holder) index() holder {
 	return h
 }
 
+// bound is what is kept of a binding. What access points to is never changed.
+type bound struct {
+	of     holder
+	access *bridge.Access // nil: the zero Access
+}
+
+// digest is the SHA-256 of a token. Tokens are looked up by it, so that how long that takes says nothing of those that
+// there are (S43).
+type digest [sha256.Size]byte
+
+func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
+
 // bindings is the bindings file: a log of lines that only grows, synced before a caller hears of success, and written
 // anew when most of it is dead. Callers that wait at the same time share one sync.
 type bindings struct {
@@ -48,7 +63,9 @@ type bindings struct {
 	unlock func() error
 
 	mu       sync.RWMutex // guards the following fields; never held during I/O
-	table    map[binding]holder
+	table    map[binding]bound
+	tokens   map[digest]binding
+	claimed  map[digest]bool // tokens that are being written
 	byHolder map[holder]map[binding]bool
 	reserved map[binding]bool // being written
 	batch    *batch           // the changes that wait for the next write
@@ -69,9 +86,18 @@ type batch struct {
 
 // change is one line of the file.
 type change struct {
-	bind bool
-	key  binding
-	of   holder
+	bind   bool
+	key    binding
+	of     holder
+	access *bridge.Access
+}
+
+// newBindings is an empty table for the file at path.
+func newBindings(path string) *bindings {
+	return &bindings{
+		path: path, table: map[binding]bound{}, byHolder: map[holder]map[binding]bool{}, tokens: map[digest]binding{},
+		claimed: map[digest]bool{}, reserved: map[binding]bool{}, batch: &batch{},
+	}
 }
 
 func openBindings(path string) (*bindings, Problems, error) {
@@ -85,10 +111,8 @@ func openBindings(path string) (*bindings, Problems, error) {
 	if err != nil {
 		return nil, nil, Problems{*fileProblem(path, err)}
 	}
-	b := &bindings{
-		path: path, unlock: unlock, table: map[binding]holder{}, byHolder: map[holder]map[binding]bool{},
-		reserved: map[binding]bool{}, batch: &batch{},
-	}
+	b := newBindings(path)
+	b.unlock = unlock
 	warnings, err := b.read()
 	if err != nil {
 		return nil, nil, errors.Join(err, unlock())
@@ -115,7 +139,24 @@ func (b *bindings) holder(key binding) (holder, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	h, ok := b.table[key]
+	return h.of, ok
+}
+
+// get returns what is bound under key.
+func (b *bindings) get(key binding) (bound, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	h, ok := b.table[key]
 	return h, ok
+}
+
+// byToken returns the binding whose AE is reached under the token.
+func (b *bindings) byToken(token string) (binding, bound, bool) {
+	d := digestOf(token)
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	key, ok := b.tokens[d]
+	return key, b.table[key], ok
 }
 
 // of returns the AE-IDs of a device on one CSE, sorted; nil when there are none.
@@ -134,41 +175,66 @@ func (b *bindings) of(o *owner, cse string) []string {
 	return aeis
 }
 
-// bind makes a binding of a device durable.
-func (b *bindings) bind(key binding, by credential, o *owner) error {
+// bind makes a binding of a device durable, or another access of one that is there.
+func (b *bindings) bind(key binding, by credential, o *owner, access bridge.Access) error {
 	if key.aei == "" || len(key.aei) > maxPattern || strings.ContainsFunc(key.aei, control) {
 		return errBadAEI
 	}
+	if !access.Valid() {
+		return errBadAccess
+	}
+	c := change{bind: true, key: key, of: holder{o.entry.Name, by}}
+	if !access.IsZero() {
+		c.access = &bridge.Access{Token: access.Token, POA: slices.Clone(access.POA)}
+	}
 	b.lockFree(key)
 	held, ok := b.table[key]
+	if ok {
+		c.of = held.of
+	}
+	var err error
 	switch {
-	case ok && o.owns(held):
+	case ok && !o.owns(held.of):
+		err = bridge.ErrBound
+	case ok && (c.access == nil || held.access != nil && held.access.Equal(access)):
 		b.mu.Unlock()
 		return nil
-	case ok:
-		b.mu.Unlock()
-		return bridge.ErrBound
-	case b.countLocked(o) >= maxBound:
-		b.mu.Unlock()
-		return ErrTooMany
+	case !ok && b.countLocked(o) >= maxBound:
+		err = ErrTooMany
+	case !b.freeLocked(c.access, key):
+		err = errTokenUsed
 	}
-	wait := b.enqueueLocked(change{bind: true, key: key, of: holder{o.entry.Name, by}})
+	if err != nil {
+		b.mu.Unlock()
+		return err
+	}
+	wait := b.enqueueLocked(c)
 	b.mu.Unlock()
 	return b.commit(wait)
+}
+
+// freeLocked reports whether no other binding than that of key has the access's token.
+func (b *bindings) freeLocked(access *bridge.Access, key binding) bool {
+	if access == nil || access.Token == "" {
+		return true
+	}
+	d := digestOf(access.Token)
+	other, taken := b.tokens[d]
+	return !b.claimed[d] && (!taken || other == key)
 }
 
 // unbind removes a binding of a device durably.
 func (b *bindings) unbind(key binding, o *owner) error {
 	b.lockFree(key)
 	held, ok := b.table[key]
-	if !ok || !o.owns(held) {
+	if !ok || !o.owns(held.of) {
 		b.mu.Unlock()
 		if ok {
 			return bridge.ErrBound
 		}
 		return nil
 	}
-	wait := b.enqueueLocked(change{key: key, of: held})
+	wait := b.enqueueLocked(change{key: key, of: held.of})
 	b.mu.Unlock()
 	return b.commit(wait)
 }
@@ -196,6 +262,9 @@ func (b *bindings) countLocked(o *owner) int {
 
 func (b *bindings) enqueueLocked(c change) *batch {
 	b.reserved[c.key] = true
+	if c.access != nil && c.access.Token != "" {
+		b.claimed[digestOf(c.access.Token)] = true
+	}
 	b.batch.apply = append(b.batch.apply, c)
 	return b.batch
 }
@@ -217,6 +286,9 @@ func (b *bindings) commit(x *batch) error {
 	b.mu.Lock()
 	for _, c := range x.apply {
 		delete(b.reserved, c.key)
+		if c.access != nil {
+			delete(b.claimed, digestOf(c.access.Token))
+		}
 		if x.err == nil {
 			b.applyLocked(c)
 		}
@@ -236,6 +308,9 @@ func (b *bindings) generation() uint64 {
 func (b *bindings) applyLocked(c change) {
 	b.changes++
 	h := c.of.index()
+	if was := b.table[c.key].access; was != nil && was.Token != "" {
+		delete(b.tokens, digestOf(was.Token))
+	}
 	if !c.bind {
 		delete(b.table, c.key)
 		delete(b.byHolder[h], c.key)
@@ -244,7 +319,10 @@ func (b *bindings) applyLocked(c change) {
 		}
 		return
 	}
-	b.table[c.key] = c.of
+	b.table[c.key] = bound{c.of, c.access}
+	if c.access != nil && c.access.Token != "" {
+		b.tokens[digestOf(c.access.Token)] = c.key
+	}
 	if b.byHolder[h] == nil {
 		b.byHolder[h] = map[binding]bool{}
 	}

@@ -136,14 +136,14 @@ func FuzzBindings(f *testing.F) {
 	f.Add([]byte(bindingsHead + bindLine("C1", "a") + ofDevice("x", bindLine("C2", "a"))))
 	f.Add([]byte(bindingsHead + `{"bind":"C1","kind":"psk","id":"a"}{"bind":"C2"}` + "\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		b := &bindings{path: "b", table: map[binding]holder{}, byHolder: map[holder]map[binding]bool{}}
+		b := newBindings("b")
 		if b.replay(in) != nil {
 			return
 		}
 		n := 0
 		for h, keys := range b.byHolder {
 			for key := range keys {
-				require.Equal(t, h, b.table[key].index())
+				require.Equal(t, h, b.table[key].of.index())
 				n++
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"coapbridge/bridge"
 	"coapbridge/bridge/devices/privatefile"
 )
 
@@ -21,6 +22,18 @@ type record struct {
 	Device  string `json:"device,omitempty"` // name of the device; lines of older releases have none
 	Kind    string `json:"kind,omitempty"`   // of the credential
 	ID      string `json:"id,omitempty"`     // of the credential
+	// Token and POA are how the AE is reached; lines of older releases have neither. They are secret.
+	Token string   `json:"token,omitempty"`
+	POA   []string `json:"poa,omitzero"`
+}
+
+// access is how the AE of the line is reached; nil when the line doesn't say.
+func (r *record) access() *bridge.Access {
+	a := &bridge.Access{Token: r.Token, POA: r.POA}
+	if a.IsZero() {
+		return nil
+	}
+	return a
 }
 
 // appendLine appends c as the file has it.
@@ -28,6 +41,9 @@ func (c change) appendLine(buf []byte) []byte {
 	r := record{CSE: c.key.cse, Device: c.of.device, Kind: c.of.by.kind, ID: c.of.by.id}
 	if c.bind {
 		r.Bind = c.key.aei
+		if c.access != nil {
+			r.Token, r.POA = c.access.Token, c.access.POA
+		}
 	} else {
 		r.Unbind = c.key.aei
 	}
@@ -103,7 +119,7 @@ func (b *bindings) replayLine(n int, line []byte) (message string) {
 		return "is no line of a bindings file"
 	}
 	if n == 1 {
-		if r != (record{Version: 1}) {
+		if !bytes.Equal(appendRecord(nil, r), appendRecord(nil, record{Version: 1})) {
 			return "is no version that this release knows"
 		}
 		return ""
@@ -111,16 +127,19 @@ func (b *bindings) replayLine(n int, line []byte) (message string) {
 	of := holder{r.Device, credential{r.Kind, r.ID}}
 	key := binding{r.CSE, r.Bind + r.Unbind}
 	held, bound := b.table[key]
+	access := r.access()
 	switch {
 	case r.Version != 0 || (r.Bind == "") == (r.Unbind == "") || !knownKind(r.Kind) || r.ID == "" ||
-		r.Device != "" && !plainName(r.Device):
+		r.Device != "" && !plainName(r.Device), access != nil && (r.Bind == "" || !access.Valid()):
 		return "is no binding"
-	case r.Bind != "" && bound && held != of:
+	case r.Bind != "" && bound && held.of != of:
 		return "binds an AE-ID again, to another credential"
-	case r.Unbind != "" && (!bound || held != of):
+	case r.Unbind != "" && (!bound || held.of != of):
 		return "unbinds an AE-ID that is not bound"
+	case !b.freeLocked(access, key): // nobody else has b yet
+		return "has the token of another line"
 	}
-	b.applyLocked(change{bind: r.Bind != "", key: key, of: of}) // nobody else has b yet
+	b.applyLocked(change{bind: r.Bind != "", key: key, of: of, access: access})
 	return ""
 }
 
@@ -165,11 +184,11 @@ func (b *bindings) rewrite(moved map[binding]holder, changes []change) error {
 	buf := appendRecord(nil, record{Version: 1})
 	b.mu.RLock()
 	lines := len(b.table) + len(changes)
-	for key, of := range b.table {
+	for key, held := range b.table {
 		if to, ok := moved[key]; ok {
-			of = to
+			held.of = to
 		}
-		buf = change{bind: true, key: key, of: of}.appendLine(buf)
+		buf = change{bind: true, key: key, of: held.of, access: held.access}.appendLine(buf)
 	}
 	b.mu.RUnlock()
 	for _, c := range changes {

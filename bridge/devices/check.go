@@ -42,6 +42,7 @@ func (e *Entry) check(r reporter) {
 		r.Report("appID", "is no App-ID", "begin it with N, or with R when it is registered (TS-0001, 7.2)")
 	}
 	e.checkCredentials(r)
+	e.checkReach(r)
 }
 
 func checkName(r reporter, name string) {

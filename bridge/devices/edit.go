@@ -177,6 +177,18 @@ func writeEntry(buf *bytes.Buffer, indent string, e *Entry) {
 	flag("allowDelete", e.AllowDelete)
 	flag("noExtendedMasterSecret", e.NoExtendedMasterSecret)
 	text("appID", e.AppID)
+	text("address", e.Address.String())
+	flag("actuator", e.Actuator)
+	if e.Timing != 0 {
+		text("timing", e.Timing.String())
+	}
+	if len(e.Observe) > 0 {
+		fmt.Fprintf(buf, "%s  observe:\n", indent)
+	}
+	for _, o := range e.Observe {
+		text("  - path", o.Path)
+		text("    container", o.Container)
+	}
 	if e.PSK != nil {
 		fmt.Fprintf(buf, "%s  psk:\n", indent)
 		text("  identity", e.PSK.Identity)

@@ -29,6 +29,10 @@ type Entry struct {
 	MaxPayload       int         `yaml:"maxPayload"` // bytes
 	AllowDelete      bool        `yaml:"allowDelete"`
 	AppID            string      `yaml:"appID"`
+	Address          Address     `yaml:"address"`  // where the bridge dials it; zero: nowhere
+	Actuator         bool        `yaml:"actuator"` // what it is told must be fresh
+	Timing           Timing      `yaml:"timing"`
+	Observe          []Observed  `yaml:"observe"` // plain profile
 	// NoExtendedMasterSecret lets a device do without RFC 7627, whose DTLS library is too old for it.
 	NoExtendedMasterSecret bool         `yaml:"noExtendedMasterSecret"`
 	PSK                    *PSK         `yaml:"psk"`

@@ -9,6 +9,7 @@ const (
 	maxIdentity = 128  // bytes; RFC 4279, Section 5.3
 	maxName     = 64   // bytes of a device's name, which becomes a resource name on the CSE
 	maxPattern  = 256  // bytes of one Originator, target or AE-ID, in the file and in a binding
+	maxObserve  = 16   // resources of one device that the bridge observes: each costs the device an entry in its list of observers
 	maxPatterns = 1024 // Originators or targets of one device; each request is compared with them
 
 	maxFile        = 256 << 20 // bytes of a devices file: some 800,000 devices

@@ -27,6 +27,10 @@ type Summary struct {
 	Operations  []string `json:"operations,omitempty"`
 	Targets     []string `json:"targets,omitempty"`
 	MaxPayload  int      `json:"maxPayload,omitempty"`
+	Address     string   `json:"address,omitempty"`
+	Actuator    bool     `json:"actuator,omitempty"`
+	Timing      string   `json:"timing,omitempty"` // "": default
+	Observe     []string `json:"observe,omitempty"`
 }
 
 // List reads a devices file and returns what may be shown of each device, in the file's order. Faults are Problems.
@@ -53,6 +57,13 @@ func (e *Entry) summary() Summary {
 		Name: e.Name, Entity: e.Entity, Tenant: e.Tenant, CSE: e.CSE, Client: e.Client, Profile: e.Profile.String(),
 		Credentials: []string{}, OneKey: e.OneKey(), Originators: e.Originators, Targets: e.Targets, MaxPayload: e.MaxPayload,
 		RawKey: string(e.RawPublicKey),
+	}
+	s.Address, s.Actuator = e.Address.String(), e.Actuator
+	if e.Timing != 0 {
+		s.Timing = e.Timing.String()
+	}
+	for _, o := range e.Observe {
+		s.Observe = append(s.Observe, o.Path)
 	}
 	for _, o := range e.Operations {
 		s.Operations = append(s.Operations, o.String())
@@ -82,7 +93,7 @@ func CheckBindings(file string) (problems, warnings Problems) {
 	case err != nil:
 		return Problems{*fileProblem(file, err)}, nil
 	}
-	b := &bindings{path: file, table: map[binding]holder{}, byHolder: map[holder]map[binding]bool{}}
+	b := newBindings(file)
 	whole := bytes.LastIndexByte(data, '\n') + 1
 	_ = errors.As(b.replay(data[:whole]), &problems)
 	return problems, nil

@@ -146,6 +146,7 @@ type indexer struct {
 	names    map[string]int // line of the first use
 	owners   map[credential]int
 	keys     map[[sha256.Size]byte]int
+	dialled  map[Address]int
 	problems strictyaml.Problems
 	warnings strictyaml.Problems
 }
@@ -153,7 +154,7 @@ type indexer struct {
 func newIndexer(path string, cses []CSE, size int) *indexer {
 	x := &indexer{
 		path: path, names: make(map[string]int, size), owners: make(map[credential]int, size),
-		keys: make(map[[sha256.Size]byte]int, size),
+		keys: make(map[[sha256.Size]byte]int, size), dialled: map[Address]int{},
 	}
 	if cses != nil {
 		x.cses = map[string]CSE{"": {}}
@@ -177,6 +178,11 @@ func (x *indexer) add(i, line int, e *Entry) {
 		report(&x.problems, ".name", fmt.Sprintf("is the name of the device on line %d already", first), "give each device a name of its own")
 	} else {
 		x.names[e.Name] = line
+	}
+	if first, again := x.dialled[e.Address]; again && !e.Address.IsZero() {
+		report(&x.problems, ".address", fmt.Sprintf("is the address of the device on line %d already", first), "give each device an address of its own, or remove it")
+	} else {
+		x.dialled[e.Address] = line
 	}
 	if x.cses != nil {
 		switch c, known := x.cses[e.CSE]; {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,7 +23,7 @@ type Change struct {
 func (c *Change) Empty() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
 
 // Ended reports whether a live session must end: its device is no more, has another credential, the credential became
-// another device's, tenant's or CSE's, or maxPayload, which a session takes at its start, is another. Everything else holds
+// another device's, tenant's or CSE's, or what a session takes at its start is another: maxPayload, timing, observe. Everything else holds
 // from the session's next request on.
 func (c *Change) Ended(p *dtls.Peer) bool {
 	now := c.next.lookup(p)
@@ -35,7 +36,7 @@ func (c *Change) Ended(p *dtls.Peer) bool {
 	}
 	a, b := was.entry, now.entry
 	if a.Name != b.Name || a.Tenant != b.Tenant || a.CSE != b.CSE || a.Client != b.Client || a.Entity != b.Entity ||
-		a.MaxPayload != b.MaxPayload {
+		a.MaxPayload != b.MaxPayload || a.Timing != b.Timing || !slices.Equal(a.Observe, b.Observe) {
 		return true
 	}
 	return p.ID.Kind == dtls.KindPSK && !a.PSK.key(p.Role).Equal(b.PSK.key(p.Role))

@@ -88,8 +88,8 @@ func (b *bindings) move(successor func(holder) (holder, bool)) (int, error) {
 	}
 	moved := map[binding]holder{}
 	b.mu.Lock()
-	for key, h := range b.table {
-		if to, ok := successor(h); ok && !b.reserved[key] {
+	for key, held := range b.table {
+		if to, ok := successor(held.of); ok && !b.reserved[key] {
 			moved[key] = to
 			b.reserved[key] = true
 		}
@@ -104,8 +104,9 @@ func (b *bindings) move(successor func(holder) (holder, bool)) (int, error) {
 	for key, to := range moved {
 		delete(b.reserved, key)
 		if err == nil {
-			b.applyLocked(change{key: key, of: b.table[key]})
-			b.applyLocked(change{bind: true, key: key, of: to})
+			was := b.table[key]
+			b.applyLocked(change{key: key, of: was.of})
+			b.applyLocked(change{bind: true, key: key, of: to, access: was.access})
 		}
 	}
 	return len(moved), err

@@ -74,6 +74,8 @@ type owner struct {
 	credentials []credential
 	holders     []holder // as which bindings belong to it
 	operations  bridge.Operations
+	dialID      dtls.PeerID // zero without an address
+	observe     []bridge.ObservedPath
 
 	mu     sync.Mutex // guards the following field
 	grants []*grant
@@ -112,6 +114,12 @@ func newOwner(e *Entry) *owner {
 	for _, op := range e.Operations {
 		o.operations |= 1 << op
 	}
+	if !e.Address.IsZero() {
+		o.dialID = e.DialID()
+	}
+	for _, r := range e.Observe {
+		o.observe = append(o.observe, bridge.ObservedPath{Path: r.Path, Container: r.container()})
+	}
 	return o
 }
 
@@ -149,12 +157,7 @@ func newSnapshot(items []*item, cse func(string) string, bound func(*owner) []st
 func (o *owner) admit(g *grant, bound func(*owner) []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock() // held while bound is read, so that no binding falls between
-	e := o.entry
-	g.device.Store(&bridge.Device{
-		ID: g.id, Name: e.Name, Entity: e.Entity, Tenant: e.Tenant, CSE: e.CSE, Client: e.Client, Profile: bridge.Profile(e.Profile),
-		LegacyOptions: e.LegacyOptions, StrictTimestamps: e.StrictTimestamps, Originators: e.Originators, Bound: bound(o), Operations: o.operations,
-		Targets: e.Targets, MaxPayload: e.MaxPayload, AllowDelete: e.AllowDelete, AppID: e.AppID,
-	})
+	g.device.Store(o.device(g.id, bound(o)))
 	o.grants = append(o.grants, g)
 }
 

@@ -205,13 +205,14 @@ func (p *PSK) key(role dtls.Role) Key {
 }
 
 // Bind implements bridge.Directory: the binding is on disk when it returns. A second binding of the same AE-ID to the same
-// device is no error; ErrNoDevice and ErrTooMany say that nothing was bound.
-func (s *Store) Bind(id dtls.PeerID, cse, aei string, _ bridge.Access) error {
+// device is no error, and gives it the access if that is not the zero value. After ErrNoDevice, ErrTooMany and the errors of
+// an access, which is not bridge.Access.Valid or has another's token, everything is as it was.
+func (s *Store) Bind(id dtls.PeerID, cse, aei string, access bridge.Access) error {
 	g := s.grant(id, nil)
 	if g == nil {
 		return ErrNoDevice
 	}
-	if err := s.bindings.bind(binding{s.cse(cse), aei}, g.credential, g.owner); err != nil {
+	if err := s.bindings.bind(binding{s.cse(cse), aei}, g.credential, g.owner, access); err != nil {
 		return err
 	}
 	s.publish(id)
@@ -250,12 +251,17 @@ func (s *Store) publish(id dtls.PeerID) {
 func (s *Store) BelongsToOther(d *bridge.Device, aei string) bool {
 	key := binding{s.cse(d.CSE), aei}
 	snap := s.current.Load()
-	g := snap.find(d.ID)
+	var o *owner // stays nil when the device was removed while its request ran
+	if g := snap.find(d.ID); g != nil {
+		o = g.owner
+	} else if d.ID == (dtls.PeerID{}) { // a device that Reachable returned
+		o = snap.names[d.Name]
+	}
 	if h, ok := s.bindings.holder(key); ok {
-		return g == nil || !g.owner.owns(h) // nil: the device was removed while its request ran
+		return o == nil || !o.owns(h)
 	}
 	c, ok := snap.named[key]
-	return ok && (g == nil || c.excludes(g.owner, aei))
+	return ok && (o == nil || c.excludes(o, aei))
 }
 
 // bound returns the AE-IDs that a device's CSE gave it, sorted.
@@ -269,12 +275,3 @@ func (s *Store) cse(name string) string {
 	}
 	return name
 }
-
-// Access implements bridge.Directory.
-func (s *Store) Access(cse, aei string) (bridge.Access, bool) { return bridge.Access{}, false }
-
-// Reachable implements bridge.Directory.
-func (s *Store) Reachable(token string) (bridge.Reachable, bool) { return bridge.Reachable{}, false }
-
-// Bound implements bridge.Directory.
-func (s *Store) Bound(cse, aei string) (bridge.Reachable, bool) { return bridge.Reachable{}, false }
