@@ -44,6 +44,11 @@ type Bridge struct {
 	replay *replayMemory
 	homes  keyedMutex // one maker of a plain device's AE and containers at a time
 
+	invited     invitations
+	live        liveSessions
+	lanes       lanes
+	downReplays downReplays
+
 	jobs    chan *job
 	active  atomic.Int32
 	workers sync.WaitGroup
@@ -63,7 +68,10 @@ type Bridge struct {
 type address struct{ device, cse, to string }
 
 // session is what the bridge keeps of one DTLS session.
-type session struct{ peer *dtls.Peer }
+type session struct {
+	peer   *dtls.Peer
+	closed atomic.Bool
+}
 
 // New checks cfg and makes a Bridge. Nothing is carried before Serve runs.
 func New(cfg Config) (*Bridge, error) {
@@ -86,6 +94,9 @@ func New(cfg Config) (*Bridge, error) {
 		replay: newReplayMemory(cfg.Limits),
 		audit:  rate.NewLimiter(rate.Every(auditEvery), auditBurst),
 		jobs:   make(chan *job, cfg.Limits.Queue),
+
+		lanes:       lanes{perDevice: cfg.Limits.DownlinkPerDevice, all: cfg.Limits.DownlinkConcurrent},
+		downReplays: downReplays{limits: cfg.Limits},
 	}
 	for i := range cfg.CSEs {
 		c := &cfg.CSEs[i]
@@ -117,6 +128,7 @@ func (b *Bridge) Serve() error {
 		b.workers.Go(b.work)
 	}
 	b.mu.Unlock()
+	b.watchDialled()
 	return b.coap.Serve()
 }
 
@@ -159,6 +171,7 @@ func (b *Bridge) Stats() Stats {
 	s.Queued = len(b.jobs)
 	s.Replays = b.replay.size()
 	s.Active = int(b.active.Load())
+	s.Delivering, s.DownReplays = b.lanes.size(), b.downReplays.size()
 	return s
 }
 
@@ -185,6 +198,7 @@ func (b *Bridge) HandleRecord(c *dtls.Conn, plaintext []byte) {
 // HandleClosed implements dtls.Handler.
 func (b *Bridge) HandleClosed(c *dtls.Conn, _ dtls.Reason) {
 	if peer, ok := c.Owner().(*coap.Peer); ok {
+		b.ended(peer)
 		b.coap.ClosePeer(peer)
 	}
 }
@@ -198,6 +212,7 @@ func (b *Bridge) open(conn coap.Conn, who *dtls.Peer) (*coap.Peer, bool) {
 	}
 	peer := b.coap.NewPeer(conn, coap.Profile{MaxBody: b.maxPayload(dev)})
 	peer.SetOwner(&session{peer: who})
+	b.began(dev, peer)
 	return peer, true
 }
 

@@ -145,6 +145,8 @@ type fixture struct {
 	directory *directory
 	client    *coap.Endpoint
 	peer      *coap.Peer
+	served    *coap.Peer // the same session at the bridge's end
+	device    deviceSide // what the device does with requests
 }
 
 // pipe hands what is sent to the other end, in order, on a goroutine of its own.
@@ -178,7 +180,7 @@ func start(t *testing.T, dev Device, edit ...func(*Config)) *fixture {
 	var err error
 	f.bridge, err = New(cfg)
 	require.NoError(t, err)
-	f.client = coap.New(&coap.Config{Understands: func(_ *coap.Peer, id coap.OptionID) bool {
+	f.client = coap.New(&coap.Config{Handler: &f.device, Understands: func(_ *coap.Peer, id coap.OptionID) bool {
 		return onem2m.IsOption(id, onem2m.CoAPProfile{})
 	}})
 	var running sync.WaitGroup
@@ -188,6 +190,7 @@ func start(t *testing.T, dev Device, edit ...func(*Config)) *fixture {
 	up, down := make(chan []byte, 64), make(chan []byte, 64)
 	served, ok := f.bridge.open(pipe{down}, psk("dev"))
 	require.True(t, ok)
+	f.served = served
 	f.peer = f.client.NewPeer(pipe{up}, coap.Profile{})
 	running.Go(func() {
 		for b := range up {

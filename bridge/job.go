@@ -19,6 +19,7 @@ type job struct {
 	deadline  time.Time
 	request   *onem2m.Request  // oneM2M profile
 	replay    *replayEntry     // oneM2M profile, of a request that changes something
+	invited   *invitation      // of a request that tells the CSE how an AE is reached
 	path      []string         // plain profile: the decoded Uri-Path; nil for /.well-known/core
 	operation onem2m.Operation // plain profile: what the request is for the CSE
 	run       func(*Bridge, context.Context, *job)
@@ -127,6 +128,7 @@ func refusal(why Refusal, status onem2m.StatusCode) outcome {
 // 5.03 with Max-Age, as a CoAP proxy gives it.
 func failure(err error) outcome {
 	var refused *onem2m.Error
+	var content *refusedContent
 	switch {
 	case errors.Is(err, ErrUnreachable):
 		return outcome{FailedUnreachable, coap.ServiceUnavailable, onem2m.StatusRemoteEntityNotReachable, busyRetry, false}
@@ -138,6 +140,8 @@ func failure(err error) outcome {
 		return outcome{RefusedBinding, coap.Forbidden, onem2m.StatusOriginatorNotAuthenticated, 0, false}
 	case errors.Is(err, errBindingWrite):
 		return outcome{FailedBindingWrite, coap.InternalServerError, onem2m.StatusInternalServerError, 0, false}
+	case errors.As(err, &content):
+		return refusal(content.why, onem2m.StatusBadRequest)
 	case errors.As(err, &refused): // what can't be carried is refused with its own code
 		return outcome{RefusedMalformed, refused.Status.CoAP(), refused.Status, 0, false}
 	}

@@ -17,6 +17,15 @@ type Limits struct {
 	ReplayPerDevice, ReplayEntries int
 	// ReplayBytes and ReplayBytesTotal bound the answers that are kept for a repeat, of one credential and in all.
 	ReplayBytes, ReplayBytesTotal int
+
+	// DownlinkTimeout is how long a device may take for its answer to a request of a CSE that has no rqet; no request is
+	// carried on for longer.
+	DownlinkTimeout time.Duration
+	// DownlinkPerDevice and DownlinkConcurrent are how many requests of CSEs are under way, or wait for the one before them,
+	// to one device and in all; what a slow device, or a CSE that floods, may occupy.
+	DownlinkPerDevice, DownlinkConcurrent int
+	// DownlinkReplays and DownlinkReplayBytes bound the answers of devices that are kept for a CSE's repeat.
+	DownlinkReplays, DownlinkReplayBytes int
 }
 
 const (
@@ -60,6 +69,24 @@ const (
 	// containers were made.
 	maxAttemptsPlain = 2
 
+	defaultDownlinkTimeout     = 20 * time.Second
+	defaultDownlinkPerDevice   = 16
+	defaultDownlinkConcurrent  = 4096
+	defaultDownlinkReplays     = 65_536 // 1,000 a second for a minute
+	defaultDownlinkReplayBytes = 32 << 20
+
+	// downReplayLifetime is how long a CSE's request is recognised when it comes again: longer than it waits for an answer.
+	downReplayLifetime = 60 * time.Second
+
+	// downEntryCost is what a remembered request takes beside its answer.
+	downEntryCost = 400
+
+	// accessTokenSize is what a token of a point of access holds, in bytes: 128 bits can't be guessed (S43).
+	accessTokenSize = 16
+
+	// dialAgain is when a device is dialled again that is about to begin a session itself.
+	dialAgain = 250 * time.Millisecond
+
 	// auditEvery and auditBurst limit the log lines of refused requests; the counters see every one.
 	auditEvery = time.Second
 	auditBurst = 20
@@ -79,6 +106,13 @@ func (l Limits) withDefaults() Limits {
 	set(&l.ReplayBytes, defaultReplayBytes)
 	set(&l.ReplayBytesTotal, defaultReplayBytesTotal)
 	set(&l.ReplayEntries, defaultReplayEntries)
+	set(&l.DownlinkPerDevice, defaultDownlinkPerDevice)
+	set(&l.DownlinkConcurrent, defaultDownlinkConcurrent)
+	set(&l.DownlinkReplays, defaultDownlinkReplays)
+	set(&l.DownlinkReplayBytes, defaultDownlinkReplayBytes)
+	if l.DownlinkTimeout <= 0 {
+		l.DownlinkTimeout = defaultDownlinkTimeout
+	}
 	if l.RequestTimeout <= 0 {
 		l.RequestTimeout = defaultRequestTimeout
 	}

@@ -71,15 +71,21 @@ func (j *job) expire(now time.Time) (outcome, bool) {
 
 // forward runs on a worker.
 func (b *Bridge) forward(ctx context.Context, j *job) {
-	resp, err := b.do(ctx, j, j.request)
+	defer func() { b.withdraw(j.invited) }()
+	up, err := b.outgoing(ctx, j)
+	if err != nil { // nothing was changed
+		out := failure(err)
+		out.done = false
+		b.refuseOneM2M(j, out, err)
+		return
+	}
+	resp, err := b.do(ctx, j, up)
 	if err != nil {
 		b.refuseOneM2M(j, failure(err), err)
 		return
 	}
-	m, err := resp.CoAP(j.request, j.coapProfile())
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrBadAnswer, err)
-	} else {
+	m, err := b.answer(j, resp)
+	if err == nil {
 		err = b.follow(j, resp)
 	}
 	if err != nil {
@@ -89,6 +95,19 @@ func (b *Bridge) forward(ctx context.Context, j *job) {
 		return
 	}
 	b.end(j, m, resp.Status, true)
+}
+
+// answer is a CSE's answer as j's device gets it.
+func (b *Bridge) answer(j *job, resp *onem2m.Response) (*coap.Message, error) {
+	shown, err := b.showAnswer(j, resp)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
+	}
+	m, err := shown.CoAP(j.request, j.coapProfile())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
+	}
+	return m, nil
 }
 
 // remember enters j into the replay memory; false when j was answered, or waits for the answer to its equal.
@@ -152,20 +171,19 @@ func (b *Bridge) follow(j *job, resp *onem2m.Response) error {
 		return b.bind(j, resp, r.To)
 	case r.Operation == onem2m.Delete && resp.Status == onem2m.StatusDeleted:
 		if aei, ok := b.deleted(j); ok {
+			b.forget(j.dev, j.cse, aei)
 			return wrapBinding(b.cfg.Directory.Unbind(j.s.peer.ID, j.cse.Name, aei))
 		}
+	case j.invited != nil && r.Operation == onem2m.Update && resp.Status == onem2m.StatusUpdated:
+		return b.bindAE(j, j.invited.aei, j.invited.access)
 	}
 	return nil
 }
 
 // deleted returns the AE-ID of the AE that j's request has just deleted: by the address that it was made at, or by its ID.
 func (b *Bridge) deleted(j *job) (aei string, ok bool) {
-	to := j.cse.relative(j.request.To)
-	if known, made := b.named.LoadAndDelete(address{j.dev.Name, j.cse.Name, to}); made {
-		aei = known.(string)
-	} else if aei, ok = cutSegment(to, j.cse.Base); !ok {
-		aei = to
-	}
+	aei = b.addressed(j)
+	b.named.Delete(address{j.dev.Name, j.cse.Name, j.cse.relative(j.request.To)})
 	return aei, slices.Contains(j.dev.Bound, aei)
 }
 
@@ -179,8 +197,12 @@ func (b *Bridge) bind(j *job, resp *onem2m.Response, parent string) error {
 	if !slices.Contains(j.dev.Originators, aei) && b.cfg.Directory.BelongsToOther(j.dev, aei) {
 		return ErrBound
 	}
-	if err := b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, aei, Access{}); err != nil {
-		return wrapBinding(err)
+	var access Access
+	if j.invited != nil {
+		access = j.invited.access
+	}
+	if err := b.bindAE(j, aei, access); err != nil {
+		return err
 	}
 	if name := createdName(resp); name != "" && name != aei {
 		b.named.Store(address{j.dev.Name, j.cse.Name, j.cse.relative(parent) + "/" + name}, aei)

@@ -254,7 +254,10 @@ func (b *Bridge) registerAE(ctx context.Context, j *job) (string, error) {
 	}
 	r := plainRequest(onem2m.Create, from, j.cse.Base)
 	r.ResourceType = onem2m.TypeAE
-	ae := onem2m.AE{Name: resourceName(j.dev.Name), AppID: appID(j.dev), ReleaseVersions: []string{plainRelease}}
+	j.invited = b.invite(j, from, nil)
+	defer b.withdraw(j.invited)
+	ae := onem2m.AE{Name: resourceName(j.dev.Name), AppID: appID(j.dev), ReleaseVersions: []string{plainRelease},
+		Reachable: j.cse.Downlink != DownlinkOff, PointOfAccess: j.invited.urls()}
 	var err error
 	if r.Content, err = onem2m.EncodeAE(ae); err != nil {
 		return "", err
@@ -293,7 +296,7 @@ func (b *Bridge) adopt(ctx context.Context, j *job, from string) error {
 	if bound {
 		return nil
 	}
-	return wrapBinding(b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, from, Access{}))
+	return b.bindAE(j, from, Access{})
 }
 
 func appID(dev *Device) string {

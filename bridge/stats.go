@@ -33,6 +33,32 @@ const (
 	RefusedRegistration Refusal = "registration"        // an AE CREATE whose answer would not tell the AE-ID: 5001
 	RefusedReuse        Refusal = "request_id_reused"   // the same Request Identifier with other content: 4000
 	RefusedReplayFull   Refusal = "replay_memory_full"  // no room to remember the request: 5.03
+	RefusedURL          Refusal = "notification_url"    // a CSE would be told to notify a URL that is not the device's own: 4000
+	RefusedNotified     Refusal = "notification_target" // or another device of this bridge: 4000
+	RefusedPOA          Refusal = "point_of_access"     // addresses for another resource than the device's own AE, or too many: 4000
+)
+
+// Delivery says how a request of a CSE to a device ended. The values are metric labels.
+type Delivery string
+
+// The deliveries.
+const (
+	DeliveryAnswered   Delivery = "answered"           // the device answered, whatever it was
+	DeliveryTaken      Delivery = "taken"              // a notification that the bridge itself had subscribed for
+	DeliveryRepeated   Delivery = "repeated"           // got the answer of an equal request
+	DeliveryNoAccess   Delivery = "no_access"          // unknown token or AE-ID, or another CSE's
+	DeliveryMalformed  Delivery = "malformed"          // can't be carried over CoAP
+	DeliveryTarget     Delivery = "target"             // names another device's AE: 4004
+	DeliveryExpired    Delivery = "expired"            // its rqet had passed when it came: 4008
+	DeliveryBusy       Delivery = "busy"               // too many requests under way: 5103
+	DeliveryPlain      Delivery = "plain_device"       // the device doesn't speak oneM2M: 4005
+	DeliveryNoSession  Delivery = "no_session"         // no live session and no address: 5103
+	DeliveryNotDialled Delivery = "dial_failed"        // no handshake at the entry's address: 5103
+	DeliveryWrongPeer  Delivery = "dialled_other_peer" // another device's credential at the entry's address: 5103
+	DeliverySilent     Delivery = "silent"             // no answer in time: 4008
+	DeliveryClosed     Delivery = "session_closed"     // the session ended before the answer: 4008
+	DeliveryReset      Delivery = "reset"              // the device rejected the message: 5103
+	DeliveryBadAnswer  Delivery = "bad_answer"         // the device's answer can't be read, or is to another request: 5000
 )
 
 // Answer is one kind of answer: the CoAP code, and the ResponseStatusCode where the device speaks oneM2M (else 0).
@@ -51,6 +77,10 @@ type Stats struct {
 	Replays  int    // remembered requests
 	Queued   int
 	Active   int // at the Service Layer now
+
+	Deliveries  map[Delivery]uint64 // requests of CSEs to devices
+	Delivering  int                 // now
+	DownReplays int                 // of those that are remembered, answered or not
 }
 
 type counters struct {
@@ -60,10 +90,19 @@ type counters struct {
 	answers  map[Answer]uint64
 	unsent   uint64
 	repeated uint64
+
+	deliveries map[Delivery]uint64
 }
 
 func newCounters() *counters {
-	return &counters{requests: map[Profile]uint64{}, refusals: map[Refusal]uint64{}, answers: map[Answer]uint64{}}
+	return &counters{requests: map[Profile]uint64{}, refusals: map[Refusal]uint64{}, answers: map[Answer]uint64{},
+		deliveries: map[Delivery]uint64{}}
+}
+
+func (c *counters) deliver(d Delivery) {
+	c.mu.Lock()
+	c.deliveries[d]++
+	c.mu.Unlock()
 }
 
 func (c *counters) request(p Profile) {
@@ -102,5 +141,7 @@ func (c *counters) snapshot() Stats {
 		Answers:  maps.Clone(c.answers),
 		Unsent:   c.unsent,
 		Repeated: c.repeated,
+
+		Deliveries: maps.Clone(c.deliveries),
 	}
 }

@@ -297,6 +297,11 @@ func (c *Conn) transmit(datagram []byte) {
 // RemoteAddr returns the peer's address. It is no identity, and with a Connection ID it may change.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.path().addr() }
 
+// Idle returns for how long no authentic record has come from the peer, to the second.
+func (c *Conn) Idle() time.Duration {
+	return c.ep.elapsed().Truncate(time.Second) - time.Duration(c.lastSeen.Load())*time.Second
+}
+
 // ConnectionID reports whether the peer's records carry a Connection ID of ours, so that its address may change.
 func (c *Conn) ConnectionID() bool { return c.hasCID() }
 

@@ -1,0 +1,106 @@
+package bridge
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"coapbridge/bridge/onem2m"
+)
+
+// Whom a CSE is asked to notify: notificationURI and subscriberURI of a subscription (TS-0001, 9.6.8), and the notificationURI
+// of a non-blocking request. A device may name entities by their IDs, and itself by an address that it has as its own
+// pointOfAccess; the CSE is told its AE-ID then. No other URL goes up (S42).
+
+// notifiedMembers are the members of a representation that a CSE sends notifications to.
+var notifiedMembers = [...]string{"nu", "su"}
+
+// redirect puts IDs where the content of out names own addresses.
+func (b *Bridge) redirect(j *job, out *onem2m.Request) error {
+	for _, name := range notifiedMembers {
+		var refused error
+		content, err := onem2m.MapLists(out.Content, out.MediaType, name, func(list []string) ([]string, bool) {
+			to, err := b.notified(j, list)
+			if err != nil {
+				refused = err
+				return nil, false
+			}
+			return to, !slices.Equal(to, list)
+		})
+		if refused != nil {
+			return refused
+		}
+		if err != nil {
+			return err
+		}
+		out.Content = content
+	}
+	return nil
+}
+
+// notified returns list with IDs in place of the device's own addresses.
+func (b *Bridge) notified(j *job, list []string) ([]string, error) {
+	to := make([]string, 0, len(list))
+	for _, uri := range list {
+		switch {
+		case isEntityID(uri):
+			if b.namesOther(j, uri) {
+				return nil, &refusedContent{RefusedNotified}
+			}
+			if slices.Contains(j.dev.Bound, uri) {
+				uri = j.cse.spRelative(uri)
+			}
+		case b.ownAddress(j, uri):
+			uri = j.cse.spRelative(j.request.From)
+			if slices.Contains(to, uri) {
+				continue
+			}
+		default:
+			return nil, &refusedContent{RefusedURL}
+		}
+		to = append(to, uri)
+	}
+	return to, nil
+}
+
+// isEntityID reports whether s can only be read as an ID or as the address of a resource (TS-0001, 7.2), whose characters are
+// those of RFC 3986 that are not reserved, and "/". It may have a query, which some CSEs want a serialisation in.
+func isEntityID(s string) bool {
+	id, query, _ := strings.Cut(s, "?")
+	return id != "" && !strings.ContainsFunc(id, func(c rune) bool { return !isIDRune(c) && c != '/' }) &&
+		!strings.ContainsFunc(query, func(c rune) bool { return !isIDRune(c) && c != '=' })
+}
+
+func isIDRune(c rune) bool {
+	return unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("-._~@", c)
+}
+
+// ownAddress reports whether uri is one of the addresses that the device wrote into its own AEs, or lies below one.
+func (b *Bridge) ownAddress(j *job, uri string) bool {
+	for _, aei := range j.dev.Bound {
+		access, _ := b.cfg.Directory.Access(j.cse.Name, aei)
+		for _, own := range access.POA {
+			rest, below := strings.CutPrefix(uri, strings.TrimSuffix(own, "/"))
+			if own != "" && below && (rest == "" || rest[0] == '/') {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// namesOther reports whether id is, or begins with, an AE-ID of another device behind this bridge. A device that may speak as
+// that one, or whose targets name what is there, may have it notified; anybody beyond the bridge is the CSE's matter, which
+// asks whom it doesn't know (vrq).
+func (b *Bridge) namesOther(j *job, id string) bool {
+	id, _, _ = strings.Cut(id, "?")
+	if len(j.dev.Targets) > 0 && targetAllowed(j.dev.Targets, j.cse, id) {
+		return false
+	}
+	short := j.cse.stem(j.cse.relative(id))
+	if rest, ok := strings.CutPrefix(short, j.cse.Base+"/"); ok {
+		short = rest
+	}
+	aei, _, _ := strings.Cut(short, "/")
+	return aei != "" && !slices.Contains(j.dev.Originators, aei) && b.cfg.Directory.BelongsToOther(j.dev, aei)
+}
