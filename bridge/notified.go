@@ -41,6 +41,7 @@ func (b *Bridge) redirect(j *job, out *onem2m.Request) error {
 // notified returns list with IDs in place of the device's own addresses.
 func (b *Bridge) notified(j *job, list []string) ([]string, error) {
 	to := make([]string, 0, len(list))
+	replaced := false
 	for _, uri := range list {
 		switch {
 		case isEntityID(uri):
@@ -51,14 +52,20 @@ func (b *Bridge) notified(j *job, list []string) ([]string, error) {
 				uri = j.cse.spRelative(uri)
 			}
 		case b.ownAddress(j, uri):
-			uri = j.cse.spRelative(j.request.From)
-			if slices.Contains(to, uri) {
-				continue
-			}
+			uri, replaced = j.cse.spRelative(j.request.From), true
 		default:
 			return nil, &refusedContent{RefusedURL}
 		}
 		to = append(to, uri)
+	}
+	if replaced { // two of its addresses are one AE
+		once := to[:0]
+		for _, id := range to {
+			if !slices.Contains(once, id) {
+				once = append(once, id)
+			}
+		}
+		to = once
 	}
 	return to, nil
 }

@@ -1,0 +1,146 @@
+package bridge
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"coapbridge/bridge/onem2m"
+	"coapbridge/dtls"
+)
+
+// TestB04NotificationTargets: a CSE is never told to notify a URL that a device wrote: it is an ID, or the device's own address
+// and becomes its AE-ID, or 4000, wherever it stands: in nu and su, at any depth, in any serialisation, and in the notificationURI
+// of a non-blocking request (S42). Another device of the bridge is refused like that too (B06).
+func TestB04NotificationTargets(t *testing.T) {
+	t.Parallel()
+	dev := Device{Name: "dev", Profile: ProfileOneM2M, Originators: []string{"Cd", "Cfriend"}}
+	for nu, want := range map[string]string{
+		"Cd":                                   "Cd",
+		"/id-in/Cd":                            "/id-in/Cd",
+		"//sp.example/id-in/Cd":                "//sp.example/id-in/Cd",
+		"cse-in/ae/c":                          "cse-in/ae/c",
+		"Sfar":                                 "Sfar",
+		"Cd?ct=json":                           "Cd?ct=json",
+		"Cfriend":                              "Cfriend",
+		"coap://10.0.0.1:5683/in":              "Cd",
+		"coap://10.0.0.1:5683/in/deep":         "Cd",
+		"coap://10.0.0.1:5683/inner":           "",
+		"coap://10.0.0.1:5683":                 "",
+		"http://127.0.0.1:8080/":               "",
+		"http://169.254.169.254/latest":        "",
+		"http://[::1]/":                        "",
+		"https://cse.example/cse-in":           "",
+		"https://gw.example:8443/" + testToken: "",
+		"mqtt://broker/x":                      "",
+		"mailto:x":                             "",
+		"HTTP:/\\127.0.0.1":                    "",
+		"http%3A//127.0.0.1":                   "",
+		" http://127.0.0.1":                    "",
+		"//127.0.0.1:80/x":                     "",
+		"":                                     "",
+		"Cother":                               "",
+		"/id-in/Cother":                        "",
+		"//sp.example/id-in/-/Cother/x":        "",
+		"cse-in/Cother":                        "",
+		"Cother?ct=json":                       "",
+	} {
+		for _, member := range []string{"nu", "su"} {
+			for media, content := range map[string]string{
+				"application/json": `{"m2m:sub":{"x":1e400,"` + member + `":["%"]}}`,
+				"application/cbor": "\xa1\x67m2m:sub\xa1" + cborText(member) + "\x81" + cborText("%"),
+				"application/xml":  `<sub><` + member + `>%</` + member + `></sub>`,
+				"deep":             `{"m2m:x":{"y":[{"` + member + `":"%"}]}}`,
+			} {
+				if media == "application/xml" && strings.TrimSpace(nu) != nu { // XML trims it
+					continue
+				}
+				if media == "application/xml" && nu == "" {
+					continue // a list without a member
+				}
+				write := func(s string) string {
+					if media == "application/cbor" {
+						return strings.ReplaceAll(content, cborText("%"), cborText(s))
+					}
+					return strings.ReplaceAll(content, "%", strings.ReplaceAll(s, `\`, `\\`))
+				}
+				if media == "deep" {
+					media = "application/json"
+				}
+				j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
+				b := &Bridge{cfg: Config{Directory: notifiedDirectory()}}
+				j.dev.Bound = []string{"Cd"}
+				out := onem2m.Request{Operation: onem2m.Create, Content: []byte(write(nu)), MediaType: media}
+				err := b.redirect(j, &out)
+				if want == "" {
+					require.Error(t, err, "%s %s %q", media, member, nu)
+					require.Equal(t, onem2m.StatusBadRequest, failure(err).status)
+					continue
+				}
+				require.NoError(t, err, "%s %s %q", media, member, nu)
+				require.Equal(t, write(want), string(out.Content), "%s %s %q", media, member, nu)
+			}
+		}
+	}
+}
+
+// notifiedDirectory knows Cd of the device, with an address of its own, and Cother and Cfriend of others.
+func notifiedDirectory() *directory {
+	d := &directory{devices: map[dtls.PeerID]Device{psk("dev").ID: oneM2MDevice}, bound: map[string]dtls.PeerID{
+		"Cd": psk("dev").ID, "Cother": psk("other").ID, "Cfriend": psk("other").ID}}
+	d.access = map[string]Access{"Cd": {Token: testToken, POA: []string{"coap://10.0.0.1:5683/in"}}}
+	return d
+}
+
+// TestB04RequestNotificationURI: the same for a non-blocking request, whose empty list stays one.
+func TestB04RequestNotificationURI(t *testing.T) {
+	t.Parallel()
+	f := startBound(t, oneM2MDevice)
+	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cd", Access{Token: testToken, POA: []string{"coap://10.0.0.1/"}}))
+	ask := func(rqi string, uris ...string) *onem2m.Response {
+		r := retrieve(rqi)
+		r.ResponseType, r.NotificationURIs = onem2m.NonBlockingAsynch, append([]string{}, uris...)
+		_, resp := f.oneM2M(r)
+		return resp
+	}
+	f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+		return ok(r, onem2m.StatusAcceptedNonBlockingAsynch), nil
+	}
+	require.Equal(t, onem2m.StatusBadRequest, ask("1", "http://127.0.0.1/").Status)
+	require.EqualValues(t, 1, f.bridge.Stats().Refusals[RefusedURL])
+	require.Empty(t, f.layer.requests())
+	require.Equal(t, onem2m.StatusAcceptedNonBlockingAsynch, ask("2", "coap://10.0.0.1/x", "Cd", "coap://10.0.0.1").Status)
+	require.Equal(t, []string{"Cd"}, f.layer.requests()[0].NotificationURIs)
+	ask("3")
+	require.NotNil(t, f.layer.requests()[1].NotificationURIs)
+	require.Empty(t, f.layer.requests()[1].NotificationURIs)
+}
+
+// TestB04InstancesPass: what an application writes into a contentInstance is its own, and passes bit by bit (S42 is about what a CSE
+// calls).
+func TestB04InstancesPass(t *testing.T) {
+	t.Parallel()
+	f := startBound(t, oneM2MDevice)
+	content := `{"m2m:cin":{"con":{"nu":["http://127.0.0.1/"],"poa":["x"]}}}`
+	f.oneM2M(instance("1", content))
+	require.Equal(t, content, string(f.layer.requests()[0].Content))
+}
+
+// TestB04PolicyNamesOther: a device whose targets name another one's resources may have it notified.
+func TestB04PolicyNamesOther(t *testing.T) {
+	t.Parallel()
+	b := &Bridge{cfg: Config{Directory: notifiedDirectory()}}
+	dev := Device{ID: psk("dev").ID, Name: "dev", Bound: []string{"Cd"}, Targets: []string{"cse-in/Cother"}}
+	j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
+	require.False(t, b.namesOther(j, "cse-in/Cother"))
+	require.True(t, b.namesOther(j, "Cother"), "an address that doesn't tell where it lies is nobody's permission")
+
+	mn := testCSE
+	mn.As = "/mn-1"
+	j.cse, dev.Targets = &mn, nil
+	to, err := b.notified(j, []string{"Cd", "coap://10.0.0.1:5683/in", "/mn-1/Cd"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"/mn-1/Cd"}, to, "as the CSE knows it")
+}
