@@ -50,8 +50,23 @@ func runCheck(stdout, stderr io.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "%s: ok\n", path)
+	_, err = fmt.Fprintf(stdout, "%s: ok\n%s", path, downlinkSummary(c))
 	return err
+}
+
+// downlinkSummary says which CSEs reach devices, and how; nothing when none does.
+func downlinkSummary(c *config.Config) string {
+	var b strings.Builder
+	for i := range c.CSEs {
+		s := &c.CSEs[i]
+		switch s.Downlink.Mode {
+		case config.DownlinkListen:
+			fmt.Fprintf(&b, "  CSE %s calls %s, with %s\n", s.Name, c.Downlink.URL, count(len(s.Downlink.Certificates), "certificate name"))
+		case config.DownlinkPoll:
+			fmt.Fprintf(&b, "  CSE %s is polled, with up to %s at once\n", s.Name, count(s.Downlink.MaxPolls, "poll"))
+		}
+	}
+	return b.String()
 }
 
 // printProblems prints one line for each problem.

@@ -23,7 +23,9 @@ type policyFlags struct {
 	originators, operations, target []string
 	maxPayload                      int
 	entity, allowDelete, legacy     bool
-	strict                          bool
+	strict, actuator                bool
+	timing                          string
+	observe                         []string
 }
 
 func (p *policyFlags) register(cmd *cobra.Command) {
@@ -40,11 +42,15 @@ func (p *policyFlags) register(cmd *cobra.Command) {
 	f.BoolVar(&p.entity, "entity", false, "a network entity: no AE of its own is made for it")
 	f.BoolVar(&p.allowDelete, "allow-delete", false, "a plain device may DELETE a container")
 	f.BoolVar(&p.legacy, "legacy-options", false, "the device speaks the option numbers from before TS-0008 V3.7.0")
+	f.BoolVar(&p.actuator, "actuator", false, "the device moves something: what it is told must be fresh")
+	f.StringVar(&p.timing, "timing", "", "how long answers may take: default, lan, nbiot or satellite")
+	f.StringArrayVar(&p.observe, "observe", nil, "PATH or PATH=CONTAINER: a resource of a plain device that the bridge observes; repeat it")
 	f.BoolVar(&p.strict, "strict-timestamps", false, "the device takes timestamps of 15 bytes alone: their fractions are cut")
 	complete := func(values ...string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	}
 	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("profile", complete("auto", "onem2m", "plain")))
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("timing", complete("default", "lan", "nbiot", "satellite")))
 	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("operation", complete("create", "retrieve", "update", "delete", "notify")))
 }
 
@@ -52,12 +58,21 @@ func (p *policyFlags) register(cmd *cobra.Command) {
 func (p *policyFlags) entry() (devices.Entry, error) {
 	e := devices.Entry{
 		Tenant: p.tenant, CSE: p.cse, Client: p.client, AppID: p.appID, Originators: p.originators, Targets: p.target, MaxPayload: p.maxPayload,
-		Entity: p.entity, AllowDelete: p.allowDelete, LegacyOptions: p.legacy, StrictTimestamps: p.strict,
+		Entity: p.entity, AllowDelete: p.allowDelete, LegacyOptions: p.legacy, StrictTimestamps: p.strict, Actuator: p.actuator,
 	}
 	if p.profile != "" {
 		if err := parseFlag("profile", p.profile, &e.Profile); err != nil {
 			return e, err
 		}
+	}
+	if p.timing != "" {
+		if err := parseFlag("timing", p.timing, &e.Timing); err != nil {
+			return e, err
+		}
+	}
+	for _, o := range p.observe {
+		path, container, _ := strings.Cut(o, "=")
+		e.Observe = append(e.Observe, devices.Observed{Path: path, Container: container})
 	}
 	for _, name := range p.operations {
 		var op devices.Operation
@@ -86,6 +101,7 @@ type credentialFlags struct {
 func newDeviceAddCommand(where *deviceFile) *cobra.Command {
 	var policy policyFlags
 	var credential credentialFlags
+	var address string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "add NAME",
@@ -102,10 +118,14 @@ The identity of a pre-shared key travels in clear: choose an opaque one, no seri
 NAME is also the resource name of a plain device's AE. Without --originator the device may speak as the AE-ID that the CSE
 gives it, and as no other.
 
+With --address the bridge dials the device when the Service Layer has something for it and no session of it is there.
+
 Exit codes: 0 done; 1 not done, and the file is as it was; 2 the command line is wrong.`,
 		Example: `  coap-bridge device add kitchen
   coap-bridge device add meter-7 --certificate meter-7.crt --originator Cmeter-7 --operation create,retrieve
   coap-bridge device add pump --san uri:urn:example:pump --cse plant --target cse-in/pump
+  coap-bridge device add lamp --address 192.0.2.7:5684 --actuator
+  coap-bridge device add heating --profile plain --observe /room/temp --timing nbiot
   coap-bridge device add gateway-2 --entity --originator '*' --identity gw2`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -115,6 +135,11 @@ Exit codes: 0 done; 1 not done, and the file is as it was; 2 the command line is
 				return err
 			}
 			e.Name = given[0]
+			if address != "" {
+				if err := parseFlag("address", address, &e.Address); err != nil {
+					return err
+				}
+			}
 			if err := credential.fill(&e); err != nil {
 				return err
 			}
@@ -136,6 +161,7 @@ Exit codes: 0 done; 1 not done, and the file is as it was; 2 the command line is
 	f.StringVar(&credential.fingerprint, "fingerprint", "", "SHA-256 of the device's certificate, in hex")
 	f.StringVar(&credential.san, "san", "", "a subjectAltName of the device's certificate: uri:, dns:, ip: or other:OID=value")
 	f.StringVar(&credential.rawKey, "raw-public-key", "", "SHA-256 of the device's SubjectPublicKeyInfo, in hex")
+	f.StringVar(&address, "address", "", "where the bridge dials the device: IP address and port, never a name")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("certificate", "fingerprint")
 	cobra.CheckErr(cmd.MarkFlagFilename("certificate", "crt", "pem"))

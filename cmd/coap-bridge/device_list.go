@@ -18,7 +18,7 @@ func newDeviceListCommand(where *deviceFile) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the devices, without their keys",
-		Long: `List the devices in the file's order: name, kind of credential, what it is known by, profile and Originators. Keys are
+		Long: `List the devices in the file's order: name, kind of credential, what it is known by, profile, CSE, address and Originators. Keys are
 never shown. "one-key" marks a device with one pre-shared key for both directions. Warnings about the file go to the
 standard error.
 
@@ -50,7 +50,7 @@ Exit codes: 0 done; 1 the file can't be used, and every fault of it was printed;
 
 func writeDevices(w io.Writer, list []devices.Summary) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tCREDENTIAL\tKNOWN BY\tPROFILE\tCSE\tORIGINATORS")
+	fmt.Fprintln(t, "NAME\tCREDENTIAL\tKNOWN BY\tPROFILE\tCSE\tADDRESS\tORIGINATORS")
 	for _, s := range list {
 		credential, known := strings.Join(s.Credentials, "+"), make([]string, 0, 4)
 		if s.OneKey {
@@ -65,7 +65,13 @@ func writeDevices(w io.Writer, list []devices.Summary) error {
 		if s.Entity {
 			profile += ", entity"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, credential, strings.Join(known, " "), profile, dash(s.CSE), dash(strings.Join(s.Originators, " ")))
+		if s.Actuator {
+			profile += ", actuator"
+		}
+		if s.Timing != "" {
+			profile += ", " + s.Timing
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, credential, strings.Join(known, " "), profile, dash(s.CSE), dash(s.Address), dash(strings.Join(s.Originators, " ")))
 	}
 	return t.Flush()
 }

@@ -49,6 +49,7 @@ func (l *loader) check() {
 		l.checkCAs("clientCA", c.ClientCA)
 	}
 	l.checkCSEs()
+	l.checkDownlink()
 	l.checkLimits()
 	l.checkAdmin()
 	l.checkLog()

@@ -15,6 +15,9 @@ import (
 // Problem is one fault, with file, line, field and remedy.
 type Problem = strictyaml.Problem
 
+// Invalid is an error of UnmarshalText, with a remedy.
+type Invalid = strictyaml.Invalid
+
 // Problems are all faults of a configuration; Load returns them as its error.
 type Problems = strictyaml.Problems
 
@@ -32,9 +35,11 @@ type Config struct {
 	Devices  string `yaml:"devices"`  // the devices file (default devices.yaml)
 	Bindings string `yaml:"bindings"` // the bindings file (default bindings.jsonl beside the devices file)
 	CSEs     []CSE  `yaml:"cses"`
-	Limits   Limits `yaml:"limits"`
-	Admin    Admin  `yaml:"admin"`
-	Log      Log    `yaml:"log"`
+	// Downlink is where CSEs call the bridge.
+	Downlink Downlink `yaml:"downlink"`
+	Limits   Limits   `yaml:"limits"`
+	Admin    Admin    `yaml:"admin"`
+	Log      Log      `yaml:"log"`
 	// ShutdownGrace is how long SIGTERM waits for requests in progress (default 20 s).
 	ShutdownGrace time.Duration `yaml:"shutdownGrace"`
 
@@ -77,6 +82,8 @@ type CSE struct {
 	// Deduplicates says that the CSE recognises a repeated Request Identifier, so that a request may be sent again.
 	Deduplicates bool     `yaml:"deduplicates"`
 	Quirks       []string `yaml:"quirks"` // deviations that this CSE needs
+	// Downlink says how the CSE's own requests, such as notifications, come.
+	Downlink CSEDownlink `yaml:"downlink"`
 }
 
 // Identity is how a CSE tells devices apart behind the bridge (TS-0003, 8.2.1).

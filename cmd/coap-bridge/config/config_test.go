@@ -53,6 +53,7 @@ func TestLoadSample(t *testing.T) {
 		CSEs: []CSE{{
 			Name: "main", URL: "https://localhost:8443", Default: true, CA: at("cse-ca.crt"), Certificate: at("cse-client.crt"),
 			Key: at("cse-client.key"), CSEID: "/id-in", CSEBase: "cse-in", Timeout: 10 * time.Second, MaxAnswer: 1 << 20,
+			Downlink: CSEDownlink{Mode: DownlinkOff, CA: at("cse-ca.crt"), MaxPolls: 64, PollTimeout: time.Minute},
 		}},
 		Admin: Admin{Socket: at("admin.sock")}, Log: Log{Level: "info", Format: "auto", KeyFile: at("log.key")},
 		ShutdownGrace: 20 * time.Second, File: file,
@@ -72,6 +73,9 @@ func TestSampleNamesEveryField(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 8, c.Limits.PerDevice)
 	require.Equal(t, []string{"gateway.example.org"}, c.Hosts)
+	require.True(t, c.Listens())
+	require.Equal(t, DownlinkListen, c.CSEs[0].Downlink.Mode)
+	require.Equal(t, []CertificateName{"dns:cse.example.org"}, c.CSEs[0].Downlink.Certificates)
 }
 
 func TestLimitsReachThePackages(t *testing.T) {

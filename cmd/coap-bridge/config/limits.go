@@ -35,16 +35,20 @@ type Limits struct {
 	RetryAfter       time.Duration `yaml:"retryAfter" help:"when a device that got 5.03 may try again (5s)"`
 
 	// Requests (package bridge).
-	Workers          int           `yaml:"workers" help:"requests at the CSEs at once (64)"`
-	Queue            int           `yaml:"queue" help:"requests that wait for a worker (1024)"`
-	PerDevice        int           `yaml:"perDevice" help:"requests in progress of one device (8)"`
-	MaxPayload       int           `yaml:"maxPayload" help:"bytes of a request's content (65536)"`
-	RequestTimeout   time.Duration `yaml:"requestTimeout" help:"for a CSE's answer, where nothing says less (10s)"`
-	ReplayLifetime   time.Duration `yaml:"replayLifetime" help:"how long a changing request is remembered (10m)"`
-	ReplayPerDevice  int           `yaml:"replayPerDevice" help:"remembered requests of one credential (16384)"`
-	ReplayEntries    int           `yaml:"replayEntries" help:"remembered requests in all, 300 bytes each (500000)"`
-	ReplayBytes      int           `yaml:"replayBytes" help:"bytes of one credential's answers kept for a repeat (262144)"`
-	ReplayBytesTotal int           `yaml:"replayBytesTotal" help:"bytes of all answers kept for a repeat (67108864)"`
+	Workers               int           `yaml:"workers" help:"requests at the CSEs at once (64)"`
+	Queue                 int           `yaml:"queue" help:"requests that wait for a worker (1024)"`
+	PerDevice             int           `yaml:"perDevice" help:"requests in progress of one device (8)"`
+	MaxPayload            int           `yaml:"maxPayload" help:"bytes of a request's content (65536)"`
+	RequestTimeout        time.Duration `yaml:"requestTimeout" help:"for a CSE's answer, where nothing says less (10s)"`
+	DownlinkConcurrent    int           `yaml:"downlinkConcurrent" help:"requests of CSEs in progress; beyond it they are told to try later (1024)"`
+	DownlinkPerDevice     int           `yaml:"downlinkPerDevice" help:"of those, for one device (16)"`
+	Observations          int           `yaml:"observations" help:"observations of plain devices in all (10000)"`
+	ObservationsPerDevice int           `yaml:"observationsPerDevice" help:"of those, of one device (16)"`
+	ReplayLifetime        time.Duration `yaml:"replayLifetime" help:"how long a changing request is remembered (10m)"`
+	ReplayPerDevice       int           `yaml:"replayPerDevice" help:"remembered requests of one credential (16384)"`
+	ReplayEntries         int           `yaml:"replayEntries" help:"remembered requests in all, 300 bytes each (500000)"`
+	ReplayBytes           int           `yaml:"replayBytes" help:"bytes of one credential's answers kept for a repeat (262144)"`
+	ReplayBytesTotal      int           `yaml:"replayBytesTotal" help:"bytes of all answers kept for a repeat (67108864)"`
 }
 
 // DTLS returns the limits of package dtls.
@@ -83,6 +87,13 @@ const (
 	defaultGrace    = 20 * time.Second
 	defaultTimeout  = 10 * time.Second
 	defaultAnswer   = 1 << 20
+
+	defaultPolls        = 64 // polls at one CSE at once: connections, or streams of one
+	defaultPollTimeout  = time.Minute
+	maxPolls            = 4096 // more connections to one CSE than that are a slip of the pen
+	minPollTimeout      = time.Second
+	maxPollTimeout      = 10 * time.Minute
+	maxCertificateNames = 64 // names of one CSE: each handshake is compared with them
 
 	maxConfig  = 1 << 20 // bytes of a configuration
 	maxPEM     = 1 << 20 // bytes of a certificate or CA file

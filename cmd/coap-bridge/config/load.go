@@ -148,10 +148,11 @@ func (l *loader) defaults(environ []string) {
 		c.ShutdownGrace = defaultGrace
 	}
 	absolute(dir, &c.Bindings, &c.ClientCA, &c.Certificate.Chain, &c.Certificate.Key, &c.Admin.Socket, &c.Admin.TokenFile,
-		&c.Admin.Certificate.Chain, &c.Admin.Certificate.Key, &c.Log.KeyFile)
+		&c.Admin.Certificate.Chain, &c.Admin.Certificate.Key, &c.Downlink.Certificate.Chain, &c.Downlink.Certificate.Key, &c.Log.KeyFile)
 	for i := range c.CSEs {
 		cse := &c.CSEs[i]
-		absolute(dir, &cse.CA, &cse.Certificate, &cse.Key)
+		absolute(dir, &cse.CA, &cse.Certificate, &cse.Key, &cse.Downlink.CA)
+		c.downlinkDefaults(cse)
 		for name, client := range cse.Clients {
 			absolute(dir, &client.Certificate, &client.Key)
 			cse.Clients[name] = client
