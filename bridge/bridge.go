@@ -210,7 +210,7 @@ func (b *Bridge) open(conn coap.Conn, who *dtls.Peer) (*coap.Peer, bool) {
 		b.stats.refuse(RefusedUnknown)
 		return nil, false
 	}
-	peer := b.coap.NewPeer(conn, coap.Profile{MaxBody: b.maxPayload(dev)})
+	peer := b.coap.NewPeer(conn, dev.Timing.profile(b.maxPayload(dev)))
 	peer.SetOwner(&session{peer: who})
 	b.began(dev, peer)
 	return peer, true

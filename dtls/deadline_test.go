@@ -97,3 +97,39 @@ func TestIdleTimeHasNoDate(t *testing.T) {
 	require.Less(t, b.serverSeen.conns[0].lastSeen.Load(), uint32(3600))
 	require.Less(t, n.expires, time.Hour)
 }
+
+// RFC 6347, Section 4.2.4.1: a peer behind a slow network is given the time that its Policy says, and flights are repeated as
+// slowly.
+func TestDialWithPolicyTimeouts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &simnet.Net{}
+		silent := n.Listen(serverAddr)
+		client, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false), Policy: func(PeerID) Policy {
+			return Policy{FlightTimeout: 20 * time.Second, HandshakeTimeout: 5 * time.Minute}
+		}}, n.Listen(clientAddr))
+		begin := time.Now()
+		hellos := 0
+		heard := make(chan struct{})
+		go func() {
+			defer close(heard)
+			b := make([]byte, 2048)
+			for {
+				if _, _, err := silent.ReadFrom(b); err != nil {
+					return
+				}
+				hellos++
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err := client.Dial(ctx, netip.MustParseAddrPort(serverAddr), PeerID{Kind: KindPSK, ID: testIdentity})
+		var failed *HandshakeError
+		took := time.Since(begin)
+		require.NoError(t, silent.Close())
+		<-heard
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, 5*time.Minute, took.Truncate(time.Second))
+		require.Equal(t, 6, hellos, "at 0, 20, 60, 120, 180, 240 s: 60 s is the longest wait (RFC 6347, Section 4.2.4.1)")
+	})
+}

@@ -44,7 +44,7 @@ type dialing struct {
 // It leaves from the first socket of the address's family.
 //
 // HandleConn has returned for a session before Dial does. Callers that dial the same at the same time share one handshake.
-// It ends when the last of them gave up, and after Limits.HandshakeTimeout. Errors: ErrBusy, ErrClock, ErrClosed,
+// It ends when the last of them gave up, and after Limits.HandshakeTimeout or the Policy's. Errors: ErrBusy, ErrClock, ErrClosed,
 // *HandshakeError, ctx's cause.
 func (ep *Endpoint) Dial(ctx context.Context, to netip.AddrPort, id PeerID) (*Conn, error) {
 	if id.Kind != KindPSK && id.Kind != KindCertificate || id.Kind == KindPSK && id.ID == "" {
@@ -119,6 +119,7 @@ func (ep *Endpoint) route(to netip.Addr) *socket {
 // join returns the live session, the handshake of another caller, or a new handshake.
 func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 	waits := key.id.Kind == KindCertificate && !ep.conf.ClockOK() // asked outside the lock
+	timeout := ep.conf.Policy(key.id).HandshakeTimeout
 	ep.mu.Lock()
 	if ep.closing {
 		ep.mu.Unlock()
@@ -151,6 +152,9 @@ func (ep *Endpoint) join(key dialKey, sock *socket) (*Conn, *dialing, error) {
 		return nil, nil, ErrClock
 	}
 	n = ep.newNegotiation(at, localAddr{}, RoleServer)
+	if timeout > 0 {
+		n.expires = ep.elapsed() + timeout
+	}
 	d := &dialing{key: key, n: n, waiters: 1, done: make(chan struct{})}
 	n.dial, n.peer = d, key.id
 	ep.dialled.Store(true)

@@ -128,6 +128,9 @@ type Policy struct {
 	// Limits.FlightTimeout. Who begins one with us is not known until its last flight.
 	FlightTimeout time.Duration
 
+	// HandshakeTimeout is for the whole of such a handshake, 0 for Limits.HandshakeTimeout.
+	HandshakeTimeout time.Duration
+
 	// NoExtendedMasterSecret lets a peer do without RFC 7627, whose library is too old for it. Without it, who knows a
 	// session's keys can make another session that has the same ones.
 	NoExtendedMasterSecret bool

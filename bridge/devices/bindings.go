@@ -66,7 +66,7 @@ type bindings struct {
 	table    map[binding]bound
 	tokens   map[digest]binding
 	claimed  map[digest]bool // tokens that are being written
-	byHolder map[holder]map[binding]bool
+	byHolder map[holder][]binding // in no order
 	reserved map[binding]bool // being written
 	batch    *batch           // the changes that wait for the next write
 	changes  uint64           // applied so far
@@ -95,7 +95,7 @@ type change struct {
 // newBindings is an empty table for the file at path.
 func newBindings(path string) *bindings {
 	return &bindings{
-		path: path, table: map[binding]bound{}, byHolder: map[holder]map[binding]bool{}, tokens: map[digest]binding{},
+		path: path, table: map[binding]bound{}, byHolder: map[holder][]binding{}, tokens: map[digest]binding{},
 		claimed: map[digest]bool{}, reserved: map[binding]bool{}, batch: &batch{},
 	}
 }
@@ -165,7 +165,7 @@ func (b *bindings) of(o *owner, cse string) []string {
 	defer b.mu.RUnlock()
 	var aeis []string
 	for _, h := range o.holders {
-		for key := range b.byHolder[h] {
+		for _, key := range b.byHolder[h] {
 			if key.cse == cse {
 				aeis = append(aeis, key.aei)
 			}
@@ -308,12 +308,13 @@ func (b *bindings) generation() uint64 {
 func (b *bindings) applyLocked(c change) {
 	b.changes++
 	h := c.of.index()
-	if was := b.table[c.key].access; was != nil && was.Token != "" {
-		delete(b.tokens, digestOf(was.Token))
+	was, held := b.table[c.key]
+	if was.access != nil && was.access.Token != "" {
+		delete(b.tokens, digestOf(was.access.Token))
 	}
 	if !c.bind {
 		delete(b.table, c.key)
-		delete(b.byHolder[h], c.key)
+		b.byHolder[h] = slices.DeleteFunc(b.byHolder[h], func(key binding) bool { return key == c.key })
 		if len(b.byHolder[h]) == 0 {
 			delete(b.byHolder, h)
 		}
@@ -323,8 +324,7 @@ func (b *bindings) applyLocked(c change) {
 	if c.access != nil && c.access.Token != "" {
 		b.tokens[digestOf(c.access.Token)] = c.key
 	}
-	if b.byHolder[h] == nil {
-		b.byHolder[h] = map[binding]bool{}
+	if !held { // a binding goes to another holder by its end and a new one
+		b.byHolder[h] = append(b.byHolder[h], c.key)
 	}
-	b.byHolder[h][c.key] = true
 }

@@ -142,7 +142,7 @@ func FuzzBindings(f *testing.F) {
 		}
 		n := 0
 		for h, keys := range b.byHolder {
-			for key := range keys {
+			for _, key := range keys {
 				require.Equal(t, h, b.table[key].of.index())
 				n++
 			}

@@ -42,6 +42,8 @@ func TestReach(t *testing.T) {
 	require.True(t, lamp.Actuator)
 	require.Equal(t, bridge.TimingNBIoT, lamp.Timing)
 	require.Equal(t, []bridge.ObservedPath{{Path: "/room/temp", Container: "heat"}, {Path: "/state", Container: "state"}}, lamp.Observe)
+	require.Equal(t, bridge.TimingNBIoT, s.Timing(psk("lamp-1")))
+	require.Equal(t, bridge.TimingDefault, s.Timing(psk("nobody")))
 	meter, _ := s.Device(&dtls.Peer{ID: cert(meterID)})
 	require.Equal(t, netip.MustParseAddrPort("[2001:db8::7]:5684"), meter.Address)
 	require.Equal(t, cert(meterID), meter.DialID)

@@ -137,6 +137,15 @@ func (s *Store) NoExtendedMasterSecret(id dtls.PeerID) bool {
 	return g != nil && g.owner.entry.NoExtendedMasterSecret
 }
 
+// Timing returns that of the device whose peer id is; bridge.TimingDefault for the others, and where a certificate's name is all
+// that an entry has and no session showed whose it is.
+func (s *Store) Timing(id dtls.PeerID) bridge.Timing {
+	if g := s.current.Load().find(id); g != nil {
+		return bridge.Timing(g.owner.entry.Timing)
+	}
+	return bridge.TimingDefault
+}
+
 // Device implements bridge.Directory.
 func (s *Store) Device(p *dtls.Peer) (*bridge.Device, bool) {
 	g := s.grant(p.ID, p.Names())

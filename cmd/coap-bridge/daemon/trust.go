@@ -38,7 +38,10 @@ func (d *Daemon) anchored(anchor *x509.Certificate) bool {
 
 // policy implements dtls.Config.Policy.
 func (d *Daemon) policy(id dtls.PeerID) dtls.Policy {
-	return dtls.Policy{NoExtendedMasterSecret: d.devices.NoExtendedMasterSecret(id)}
+	flight, whole := d.devices.Timing(id).Handshake()
+	return dtls.Policy{
+		NoExtendedMasterSecret: d.devices.NoExtendedMasterSecret(id), FlightTimeout: flight, HandshakeTimeout: whole,
+	}
 }
 
 // hostNames are the names by which a device may call this gateway in Uri-Host.
