@@ -38,7 +38,7 @@ func (p *Peer) newToken() uint64 {
 		rand.Read(b[:]) // never fails
 		token := binary.BigEndian.Uint64(b[:])
 		p.mu.Lock()
-		taken := p.state != nil && p.state.calls[token] != nil
+		taken := p.state != nil && (p.state.calls[token] != nil || p.state.observed[token] != nil)
 		p.mu.Unlock()
 		if !taken {
 			return token
@@ -85,6 +85,9 @@ func (p *Peer) begin(m *Message, token uint64) (*call, []byte, error) {
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, nil, ErrClosed
+	}
+	if p.state != nil && p.state.observed[token] != nil { // the same
+		challenge = [8]byte{}
 	}
 	c := &call{peer: p, token: token, non: m.Type == NonConfirmable, turn: true, challenge: challenge, result: make(chan result, 1)}
 	mid, ok := p.messageIDLocked(now)
@@ -248,7 +251,12 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 		}
 	}
 	c := p.matchLocked(m)
-	if c == nil || !understood {
+	o := p.observedLocked(m.Token)
+	switch {
+	case o != nil && (c == nil || understood && !o.answeredLocked(m, now)):
+		e.receiveNotification(p, o, m, hash, understood, now)
+		return
+	case c == nil || !understood:
 		if c == nil {
 			e.count.refuse(ReasonUnsolicited)
 		} else {
@@ -261,12 +269,7 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 		}
 		return
 	}
-	if m.Type != Acknowledgement {
-		if r := p.recordLocked(m, hash); r != nil {
-			r.acked = true // a repetition gets the empty acknowledgement again
-			p.keepLocked(r, nil, now)
-		}
-	}
+	p.recordResponseLocked(m, hash, now)
 	delivered := m.clone(false)
 	challenge := c.challenge
 	p.completeLocked(c, result{message: &delivered})
@@ -276,6 +279,17 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 	}
 	if m.Type == Confirmable {
 		p.sendEmpty(Acknowledgement, m.MessageID) // RFC 7252, Section 5.2.2
+	}
+}
+
+// recordResponseLocked has a repetition of m get the empty acknowledgement again.
+func (p *Peer) recordResponseLocked(m *Message, hash uint64, now time.Time) {
+	if m.Type == Acknowledgement {
+		return
+	}
+	if r := p.recordLocked(m, hash); r != nil {
+		r.acked = true
+		p.keepLocked(r, nil, now)
 	}
 }
 

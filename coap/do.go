@@ -20,6 +20,16 @@ import (
 // can't be sent; and what Conn.Send returned. After ctx's error, ErrTimeout, and those for what the peer did, the request may
 // have been executed.
 func (e *Endpoint) Do(ctx context.Context, p *Peer, m *Message) (*Message, error) {
+	t, err := e.newTransfer(ctx, p, m)
+	if err != nil {
+		return nil, err
+	}
+	defer t.end()
+	return t.finish(ctx)
+}
+
+// newTransfer returns the transfer of m.
+func (e *Endpoint) newTransfer(ctx context.Context, p *Peer, m *Message) (*transfer, error) {
 	if !m.Code.IsRequest() {
 		return nil, ErrCode
 	}
@@ -34,9 +44,12 @@ func (e *Endpoint) Do(ctx context.Context, p *Peer, m *Message) (*Message, error
 		return nil, ErrShutdown
 	default:
 	}
-	t := &transfer{peer: p, base: Message{Type: m.Type, Code: m.Code, Options: ownOptions(m.Options)}, payload: m.Payload,
-		szx: p.profile.szx}
-	defer t.end()
+	return &transfer{peer: p, base: Message{Type: m.Type, Code: m.Code, Options: ownOptions(m.Options)}, payload: m.Payload,
+		szx: p.profile.szx}, nil
+}
+
+// finish performs the transfer, and begins it again where that helps.
+func (t *transfer) finish(ctx context.Context) (*Message, error) {
 	for restarts := 0; ; restarts++ {
 		resp, err := t.run(ctx)
 		if !errors.Is(err, errRestart) {
@@ -74,6 +87,10 @@ type transfer struct {
 	again   bool   // it begins (again): the next message takes another token, that no late answer is matched with it
 	tag     []byte // Request-Tag; nil: none was needed so far
 	turn    bool   // it holds one of NSTART turns
+	echo    []byte // value that the peer gave for it (RFC 9175, Section 2.3); nil: none
+
+	observed    *Observed // it registers for; nil: for nothing
+	registering bool      // the next message carries Observe, and observed's token
 }
 
 // run performs the transfer once.
@@ -82,6 +99,12 @@ func (t *transfer) run(ctx context.Context) (*Message, error) {
 	resp, err := t.upload(ctx)
 	if err != nil {
 		return resp, err
+	}
+	if echo, ok := resp.Options.Find(Echo); ok && resp.Code == Unauthorized && t.echo == nil {
+		// RFC 9175, Section 2.3: the request was not executed, and is repeated, once, with the value.
+		t.echo = echo
+		t.base.Options = t.base.Options.Remove(Echo).Add(Echo, echo)
+		return t.run(ctx)
 	}
 	if resp.Code == Continue { // RFC 7959, Section 2.9.1: no final response
 		return nil, fmt.Errorf("%w: 2.31 with nothing more to send", ErrBlock)
@@ -106,7 +129,10 @@ func (t *transfer) exchange(ctx context.Context, options Options, payload []byte
 		}
 		t.turn = true
 	}
-	if t.again || !t.peer.profile.OneToken {
+	switch {
+	case t.registering: // RFC 7641, Section 3.3.1: again with the same token
+		t.token = t.observed.token
+	case t.again || !t.peer.profile.OneToken:
 		t.token, t.again = t.peer.newToken(), false // S30; RFC 9175, Section 4.2
 	}
 	m := Message{Type: t.base.Type, Code: t.base.Code, Options: options, Payload: payload}
@@ -121,6 +147,11 @@ func (t *transfer) copyOptions() Options {
 // upload sends the request, in blocks when it is too large for one message, and returns the first message of the response.
 func (t *transfer) upload(ctx context.Context) (*Message, error) {
 	options := t.copyOptions()
+	if t.observed != nil {
+		t.registering = true
+		defer func() { t.registering = false }()
+		options = options.AddUint(Observe, 0)
+	}
 	if t.peer.profile.szx < maxSZX { // RFC 7959, Section 2.4: early negotiation of the response's block size
 		options = options.AddUint(Block2, block{szx: t.peer.profile.szx}.value())
 	}
@@ -130,6 +161,9 @@ func (t *transfer) upload(ctx context.Context) (*Message, error) {
 		if err != nil || resp.Code != RequestEntityTooLarge || !t.shrinkTo(resp, len(t.payload)) {
 			return resp, err
 		}
+	}
+	if t.observed != nil { // of several messages, which one registers is not clear
+		return nil, ErrBodyTooLarge
 	}
 	const added = 2 + 3 + 2 + 4 + 2 + 4 + 1 // Block1, Size1, Request-Tag with at most 2 bytes before each, payload marker
 	whole.Payload = nil
@@ -244,6 +278,20 @@ func (t *transfer) download(ctx context.Context, first *Message) (*Message, erro
 	}
 	whole.Options = whole.Options.Remove(Block2).Remove(Size2)
 	return &whole, nil
+}
+
+// complete fetches the rest of a notification's body, if there is one (RFC 7959, Section 2.6).
+func (t *transfer) complete(m *Message) (*Message, error) {
+	defer t.end()
+	t.again = true
+	whole, err := t.download(context.Background(), m) // Shutdown, ClosePeer and MAX_TRANSMIT_WAIT end it
+	switch {
+	case errors.Is(err, errRestart):
+		return nil, ErrBodyChanged
+	case err == nil && whole.Code != m.Code: // it is not the observation that has ended
+		return nil, ErrBlock
+	}
+	return whole, err
 }
 
 // checkBlock2 checks that m is the block that begins at offset. A block that is too short would never end.

@@ -1,5 +1,6 @@
-// Package coap runs CoAP exchanges over any datagram peer: RFC 7252 (messages, reliability, de-duplication), RFC 7959
-// (block-wise transfers, both directions), RFC 7967 (No-Response), and of RFC 9175 the Request-Tag and the rules on tokens.
+// Package coap runs CoAP exchanges over any datagram peer: RFC 7252 (messages, reliability, de-duplication), RFC 7641
+// (Observe, both roles), RFC 7959 (block-wise transfers, both directions), RFC 7967 (No-Response), RFC 9175 (Echo, Request-Tag,
+// tokens), and what concerns any endpoint of RFC 8132 (FETCH, PATCH), RFC 8768 (Hop-Limit) and RFC 9290 (problem details).
 // An [Endpoint] is server and client at once: it hands the requests of its peers, whole, to a [Handler], and [Endpoint.Do]
 // asks a peer and returns its whole response.
 //
@@ -28,13 +29,16 @@
 //     refused with 4.08, so that a truncated body is never taken for a whole one.
 //   - Each message of a transfer of ours carries a token of its own (RFC 9175, Section 4.2). Some peers key their transfers
 //     by token: Profile.OneToken gives them one for each attempt at a transfer.
-//   - NSTART bounds the requests of ours at a peer and, each for itself, the separate responses to it (RFC 7252, Section 4.7,
-//     speaks of clients): no answer waits for a request of ours that its requester acknowledges only once it is answered.
+//   - NSTART bounds the requests of ours at a peer and, each for itself, the separate responses and notifications to it (RFC 7252,
+//     Section 4.7, speaks of clients): no answer waits for a request of ours that its requester acknowledges only once it is answered.
+//   - An acknowledgement of a notification that a newer state has overtaken begins the count of attempts anew, for the client is
+//     there (RFC 7641, Section 4.5.2, is silent). An observation is cancelled by token alone, as Section 3.6 has it.
+//   - The Observe option of a response is set for an entry in the list only; a Handler's own is removed.
 //   - Elective options of illegal length and supernumerary elective ones are removed before the Handler sees the message.
 //
 // # What it does not do
 //
-// It knows nothing of DTLS, sockets or addresses, is no proxy, opens no connection, does not observe (Observe is treated as
-// an elective option that is not understood, RFC 7252, Section 5.4.1), leaves Hop-Limit and Echo to the Handler, caches
-// nothing for a second requester and serves no resource of its own.
+// It knows nothing of DTLS, sockets or addresses, is no proxy, opens no connection, leaves Hop-Limit to the Handler but for
+// the value 0, caches nothing for a second requester and serves no resource of its own. Which request must be fresh, and who may
+// observe what, is the Handler's to say.
 package coap

@@ -3,6 +3,7 @@ package coap
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"hash/maphash"
@@ -79,11 +80,15 @@ type Endpoint struct {
 	states    sync.Pool // of *state, empty
 	profiles  profiles
 	start     time.Time
+	echoKey   [sha256.Size]byte
 
 	draining atomic.Bool
 
-	mu      sync.Mutex // guards the following field
+	mu      sync.Mutex // guards the following fields
 	serving bool
+	over    bool // Shutdown has ended
+	running int  // goroutines of ours
+	work    sync.WaitGroup
 
 	drained chan struct{} // buffered: exchanges became 0 while draining
 	stop    chan struct{} // closed when Shutdown ends
@@ -101,6 +106,7 @@ func New(c *Config) *Endpoint {
 		stopped: make(chan struct{}),
 		sched:   scheduler{wake: make(chan struct{}, 1)},
 		start:   time.Now(),
+		echoKey: newEchoKey(),
 	}
 	e.config.Limits = c.Limits.withDefaults()
 	e.scratches.New = func() any { return new(scratch) }
@@ -124,7 +130,7 @@ func (e *Endpoint) Serve() error {
 
 // Shutdown refuses new requests with 5.03 and waits until those in progress are answered and their answers acknowledged,
 // or ctx is done; requests of ours, which answering may need, go on meanwhile. Then every Do returns ErrShutdown, and
-// Shutdown waits for Serve to return. It returns ctx's error when not everything was answered.
+// Shutdown waits for Serve, and whatever fetches notifications, to return. It returns ctx's error when not everything was answered.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	serving := e.serving
@@ -141,7 +147,11 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 			err = ctx.Err()
 		}
 	}
+	e.mu.Lock()
+	e.over = true // no goroutine of ours begins any more
+	e.mu.Unlock()
 	close(e.stop)
+	e.work.Wait()
 	if serving {
 		<-e.stopped
 	}
@@ -162,9 +172,10 @@ func (e *Endpoint) exchangesDone(n int) {
 // NewPeer returns a peer that is reached through c.
 func (e *Endpoint) NewPeer(c Conn, prof Profile) *Peer {
 	p := &Peer{endpoint: e, conn: c, profile: e.profiles.of(prof)}
-	var random [2]byte
+	var random [10]byte
 	rand.Read(random[:])                           // never fails
 	p.nextMID = binary.BigEndian.Uint16(random[:]) // RFC 7252, Section 4.4: random initial value; S12
+	p.id = binary.BigEndian.Uint64(random[2:])
 	return p
 }
 

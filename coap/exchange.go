@@ -7,25 +7,19 @@ import (
 
 // Exchange is one request of a peer and the answer it will get. A Handler must call Respond exactly once, at once or later.
 type Exchange struct {
-	peer     *Peer
+	asker
 	request  Message
 	ownBody  bool // request.Payload was put together from blocks and is the Exchange's own
 	detached bool
 
-	key       uint64 // of its transfer
-	received  time.Time
-	maxSize   int // Conn.MaxPlaintext when the request came; Respond asks again
-	token     [maxTokenLen]byte
-	tokenLen  uint8
-	code      Code
-	con       bool
-	mid       uint16
-	block1    block
-	hasBlock1 bool
-	block2    block
-	hasBlock2 bool
-
-	noResponse uint8
+	received time.Time
+	maxSize  int // Conn.MaxPlaintext when the request came; Respond asks again
+	code     Code
+	con      bool
+	mid      uint16
+	observe  observe
+	echoed   bool          // it came with an Echo value of ours,
+	echoAt   time.Duration // which was given to the peer then, counted from New
 
 	// Guarded by peer.mu:
 	record    *record
@@ -33,6 +27,19 @@ type Exchange struct {
 	armed     bool
 	responded bool
 	reserved  int // bytes of the body that count for Limits.MaxBodyBytesTotal
+}
+
+// asker is what the shape of an answer depends on: who asked, and for what.
+type asker struct {
+	peer       *Peer
+	key        uint64 // of its transfer
+	token      [maxTokenLen]byte
+	tokenLen   uint8
+	noResponse uint8
+	block1     block
+	hasBlock1  bool
+	block2     block
+	hasBlock2  bool
 }
 
 // Peer returns who asked.
@@ -99,12 +106,19 @@ func (x *Exchange) alarm(time.Time) {
 // Limits.MaxKeptBytes, and those of Message.AppendBinary: the peer got 5.00. ErrMessageIDs, and what Conn.Send returned:
 // the peer got nothing. nil doesn't say that the response arrived.
 func (x *Exchange) Respond(m *Message) error {
+	_, err := x.respond(m, nil)
+	return err
+}
+
+// respond is Respond, and RespondObserve when there are options.
+func (x *Exchange) respond(m *Message, options *ObserveOptions) (*Observation, error) {
 	if !m.Code.isResponse() {
-		return ErrCode
+		return nil, ErrCode
 	}
 	p := x.peer
 	size := p.conn.MaxPlaintext()
-	if challenge, ok := p.challenge(); ok {
+	_, own := m.Options.Find(Echo)
+	if challenge, ok := p.challenge(); ok && (!own || m.Code != Unauthorized) { // Challenge's own proves the address as well
 		challenged := *m
 		challenged.Options = append(make(Options, 0, len(m.Options)+4), m.Options...).Remove(Echo).Add(Echo, challenge[:])
 		m = &challenged
@@ -112,36 +126,47 @@ func (x *Exchange) Respond(m *Message) error {
 	p.mu.Lock()
 	if x.responded {
 		p.mu.Unlock()
-		return ErrResponded
+		return nil, ErrResponded
 	}
 	x.responded = true
 	p.endpoint.count.bodyBytes.Add(int64(-x.reserved))
 	if p.closed {
 		p.mu.Unlock()
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if x.armed {
 		p.endpoint.sched.stop(&x.timer)
 	}
 	now := time.Now()
-	out, repeated, err := x.respondLocked(m, size, now)
+	o := x.enterLocked(m, options, size, now)
+	out, repeated, err := x.respondLocked(m, o, size, now)
+	switch {
+	case o == nil:
+	case err != nil: // the peer was told something else
+		o.endLocked(EndReplaced, now)
+		o = nil
+	default:
+		o.settledLocked()
+		repeated = true // when its request is repeated
+	}
 	p.settleLocked(now)
 	p.mu.Unlock()
 	if out == nil {
-		return err
+		return o, err
 	}
 	if sent := p.send(out); sent != nil && err == nil && !repeated {
 		err = fmt.Errorf("coap: send response: %w", sent)
 	}
-	return err
+	return o, err
 }
 
 // respondLocked builds the datagram that answers x and settles what a repetition of the request gets. repeated: it will be
-// sent again until it is acknowledged. out is nil when there is nothing to send, or not yet.
-func (x *Exchange) respondLocked(m *Message, size int, now time.Time) (out []byte, repeated bool, err error) {
+// sent again until it is acknowledged. out is nil when there is nothing to send, or not yet. o, if there is one, is what the
+// response is the first notification of.
+func (x *Exchange) respondLocked(m *Message, o *Observation, size int, now time.Time) (out []byte, repeated bool, err error) {
 	p := x.peer
 	count := &p.endpoint.count
-	resp, err := x.shapeLocked(m, size, now)
+	resp, err := x.shapeLocked(m, o.sequenceLocked(), size, now)
 	piggyback := x.con && !x.record.acked
 	if suppressed(x.noResponse, resp.Code) {
 		count.responses[resp.Code].Add(1)
@@ -185,6 +210,7 @@ func (x *Exchange) respondLocked(m *Message, size int, now time.Time) (out []byt
 	case resp.Type == Confirmable:
 		p.keepLocked(x.record, nil, now)
 		t := &transmission{peer: p, mid: resp.MessageID, data: out, response: true, until: now.Add(p.profile.transmitWait)}
+		o.carriedLocked(t, now)
 		if queued {
 			p.state.responses = append(p.state.responses, t)
 			return nil, true, err
@@ -192,7 +218,7 @@ func (x *Exchange) respondLocked(m *Message, size int, now time.Time) (out []byt
 		p.state.unacked++
 		p.transmitLocked(t, now)
 		return out, true, err
-	case piggyback && x.repeatable(): // RFC 7252, Section 4.5: an idempotent request needs no stored answer
+	case piggyback && x.repeatable() && o == nil: // RFC 7252, Section 4.5: an idempotent request needs no stored answer
 		p.forgetLocked(x.record)
 	case piggyback:
 		p.keepLocked(x.record, out, now)
@@ -214,15 +240,19 @@ func (p *Peer) exchangeDoneLocked() {
 	p.endpoint.exchangesDone(1)
 }
 
-// shapeLocked returns the response to m without type, Message ID and token: with Block1, and cut when it is too large.
-// On an error it returns the 5.00 that takes its place.
-func (x *Exchange) shapeLocked(m *Message, maxSize int, now time.Time) (Message, error) {
+// shapeLocked returns the response to m without type, Message ID and token: with Block1, with observe as Observe unless that
+// is negative, and cut when it is too large. On an error it returns the 5.00 that takes its place.
+func (x *asker) shapeLocked(m *Message, observe int64, maxSize int, now time.Time) (Message, error) {
 	p := x.peer
 	resp := Message{Code: m.Code, Options: m.Options, Payload: m.Payload}
 	_, set1 := m.Options.Find(Block1)
 	_, set2 := m.Options.Find(Block2)
-	if set1 || set2 || x.hasBlock1 || x.hasBlock2 {
-		resp.Options = append(make(Options, 0, len(m.Options)+4), m.Options...).Remove(Block1).Remove(Block2)
+	_, set3 := m.Options.Find(Observe)
+	if set1 || set2 || set3 || x.hasBlock1 || x.hasBlock2 || observe >= 0 {
+		resp.Options = append(make(Options, 0, len(m.Options)+5), m.Options...).Remove(Block1).Remove(Block2).Remove(Observe)
+	}
+	if observe >= 0 && m.Code.Class() == 2 { // RFC 7641, Section 3.2: an error is none
+		resp.Options = resp.Options.AddUint(Observe, uint32(observe))
 	}
 	if x.hasBlock1 { // RFC 7959, Section 2.3: the final response carries the last block's option
 		resp.Options = resp.Options.AddUint(Block1, x.block1.value())

@@ -27,7 +27,7 @@ func (p *Peer) responseSZX(resp *Message, size int) (uint8, bool) {
 }
 
 // cutLocked keeps resp's body for follow-up requests and returns the block that x asked for.
-func (x *Exchange) cutLocked(resp *Message, szx uint8, now time.Time) Message {
+func (x *asker) cutLocked(resp *Message, szx uint8, now time.Time) Message {
 	p := x.peer
 	copied := resp.clone(false)
 	k := &kept{key: x.key, code: resp.Code, options: copied.Options.Remove(Size2), payload: copied.Payload}
@@ -58,7 +58,8 @@ func (k *kept) block(b block) Message {
 	if b.num == 0 { // RFC 7959, Section 4
 		options = options.AddUint(Size2, uint32(len(k.payload)))
 	} else {
-		options = options.Remove(Block1) // it belongs to the request's last block
+		// RFC 7959, Sections 2.6 and 2.7: they belong to the first block.
+		options = options.Remove(Block1).Remove(Observe)
 	}
 	return Message{Code: k.code, Options: options, Payload: k.payload[start:end]}
 }

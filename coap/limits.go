@@ -37,7 +37,29 @@ const (
 	bodyCost   = 256
 )
 
+// Of observations.
 const (
+	maxSequence          = 1<<24 - 1              // RFC 7641, Section 3.4
+	freshnessWindow      = 128 * time.Second      // RFC 7641, Section 3.4: a later arrival is newer whatever its number
+	sequenceUnit         = 50 * time.Millisecond  // of where an observation's numbers begin: 2^23 of them are nearly 5 days
+	maxConfirmAfter      = 24 * time.Hour         // RFC 7641, Section 4.5
+	defaultNotifyGap     = 3 * time.Second        // between Non-confirmable notifications without an RTT (RFC 7641, Section 4.5.1)
+	minNotifyGap         = 100 * time.Millisecond // with one, for a round trip on a LAN would be no limit
+	recentNotifications  = 4                      // Message IDs to which a late Reset still ends the observation
+	maxAgeDefault        = 60 * time.Second       // RFC 7252, Section 5.10.5
+	minReregister        = 5 * time.Second        // after Max-Age, at random up to maxReregister (RFC 7641, Section 3.3.1)
+	maxReregister        = 15 * time.Second       // so that not all clients ask at once
+	maxObservedAge       = 24 * time.Hour         // a server that is gone is found out this late, whatever its Max-Age was
+	maxWaitingNotes      = 16                     // notifications that wait to be handed on; older ones give way
+	maxReregistrations   = 64                     // goroutines that re-register at once, of all peers (C07)
+	reregistrationsRetry = time.Second            // until another one is looked at again
+)
+
+const (
+	defaultMaxObservations      = 16
+	defaultMaxObservationsTotal = 100_000
+	defaultMaxObserved          = 16
+
 	defaultMaxBody        = 64 << 10
 	defaultAckDelay       = time.Second
 	defaultMaxRecordBytes = 2 << 20
@@ -83,6 +105,11 @@ type Limits struct {
 	MaxKeptBytes, MaxKeptBytesTotal int
 	// MaxQueue is how many calls of Do may wait for their turn at one peer, behind NSTART (default 64).
 	MaxQueue int
+	// MaxObservations is how many observations one peer may have, MaxObservationsTotal how many there may be (defaults 16 and
+	// 100,000). Beyond them, a request with Observe is answered as one without.
+	MaxObservations, MaxObservationsTotal int
+	// MaxObserved is how many observations of ours there may be at one peer (default 16).
+	MaxObserved int
 	// RetryAfter is the Max-Age of a 5.03 (default 5 s).
 	RetryAfter time.Duration
 }
@@ -99,6 +126,9 @@ func (l Limits) withDefaults() Limits {
 	set(&l.MaxKeptBytes, defaultMaxKeptBytes)
 	set(&l.MaxKeptBytesTotal, defaultMaxKeptTotal)
 	set(&l.MaxQueue, defaultMaxQueue)
+	set(&l.MaxObservations, defaultMaxObservations)
+	set(&l.MaxObservationsTotal, defaultMaxObservationsTotal)
+	set(&l.MaxObserved, defaultMaxObserved)
 	set(&l.RetryAfter, defaultRetryAfter)
 	return l
 }

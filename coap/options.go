@@ -74,6 +74,9 @@ func (e *Endpoint) checkRequest(p *Peer, m *Message) *refusal {
 		return &refusal{code: BadOption, reason: ReasonBadOption, drop: true,
 			text: fmt.Sprintf("option %d not supported here", bad)}
 	}
+	if limit, ok := m.Options.Uint(HopLimit); ok && limit == 0 { // RFC 8768, Section 3
+		return &refusal{code: BadRequest, reason: ReasonHopLimit, text: "Hop-Limit is 0"}
+	}
 	segments := 0
 	for i := range m.Options {
 		if id := m.Options[i].ID; id == URIPath || id == URIQuery {

@@ -72,6 +72,7 @@ type Peer struct {
 	endpoint *Endpoint
 	conn     Conn
 	profile  *profile
+	id       uint64 // random: what Echo values are bound to
 
 	mu      sync.Mutex // guards the following fields
 	owner   any
@@ -94,13 +95,18 @@ type state struct {
 	kept      []*kept // response bodies for follow-up requests, oldest first
 	keptBytes int
 
-	sent    map[uint16]*transmission // Confirmable messages of ours, by Message ID
+	sent    map[uint16]*transmission // Confirmable messages and notifications of ours that are outstanding, by Message ID
 	calls   map[uint64]*call         // requests of ours, by token
 	active  int                      // transmissions that count for NSTART
 	waiting []*turn                  // behind them
 
-	unacked   int             // separate responses that count for NSTART
-	responses []*transmission // behind them, in their order; Limits.MaxExchanges bounds them
+	unacked   int             // separate responses and notifications that count for NSTART
+	responses []*transmission // behind them, in their order; MaxExchanges and MaxObservations bound them
+
+	observed     map[uint64]*Observed // observations of ours, by token
+	observations []*Observation       // of the peer
+	pendingBytes int                  // of the states that wait to be sent to it
+	rtt          time.Duration        // smoothed round trip of notifications; 0: none was acknowledged
 
 	midUsed *[midBlocks]uint32 // when a Message ID of each block was last used, in Endpoint.seconds; 0 and nil: never
 }
@@ -166,11 +172,11 @@ func (p *Peer) dropStateLocked() {
 func (st *state) empty() bool {
 	return st.exchanges == 0 && len(st.records) == 0 && st.answered == [2]fifo{} && len(st.bodies) == 0 && len(st.kept) == 0 &&
 		len(st.sent) == 0 && len(st.calls) == 0 && st.active == 0 && len(st.waiting) == 0 && st.unacked == 0 &&
-		len(st.responses) == 0 && st.midUsed == nil
+		len(st.responses) == 0 && len(st.observations) == 0 && len(st.observed) == 0 && st.midUsed == nil
 }
 
-// ClosePeer forgets p. Pending calls of Do return ErrClosed, later answers to its requests fail with ErrClosed, and what
-// still arrives from it is dropped.
+// ClosePeer forgets p. Pending calls of Do return ErrClosed, its observations end, later answers to its requests fail with
+// ErrClosed, and what still arrives from it is dropped.
 func (e *Endpoint) ClosePeer(p *Peer) {
 	p.mu.Lock()
 	st := p.state
@@ -187,6 +193,11 @@ func (e *Endpoint) ClosePeer(p *Peer) {
 	for _, t := range st.sent {
 		e.sched.stop(&t.timer)
 	}
+	for _, o := range st.observations {
+		if o.out != nil {
+			e.sched.stop(&o.out.timer)
+		}
+	}
 	for _, c := range st.calls {
 		e.sched.stop(&c.timer)
 		c.result <- result{err: ErrClosed}
@@ -201,7 +212,17 @@ func (e *Endpoint) ClosePeer(p *Peer) {
 		e.dropBody(b)
 	}
 	e.count.kept.Add(int64(-len(st.kept)))
-	e.count.keptBytes.Add(int64(-st.keptBytes))
+	e.count.keptBytes.Add(int64(-st.keptBytes - st.pendingBytes))
+	now := time.Now()
+	for _, o := range st.observations {
+		o.over, o.reason, o.pending = true, EndClosed, nil
+		o.goneLocked(EndClosed, now)
+	}
+	for _, o := range st.observed {
+		o.over, o.cancelled = true, true
+		e.sched.stop(&o.timer)
+	}
+	e.count.observed.Add(int64(-len(st.observed)))
 	n := st.exchanges
 	p.mu.Unlock()
 	e.exchangesDone(n)

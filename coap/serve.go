@@ -15,7 +15,7 @@ func (e *Endpoint) receiveRequest(p *Peer, m *Message, raw []byte) {
 		}
 		return
 	}
-	p.takeEcho(m)
+	echoAt, echoed := p.takeEcho(m)
 	hash := maphash.Bytes(e.seed, raw)
 	size := p.conn.MaxPlaintext()
 	now := time.Now()
@@ -29,6 +29,7 @@ func (e *Endpoint) receiveRequest(p *Peer, m *Message, raw []byte) {
 		_ = p.send(reply) // the peer repeats what isn't answered
 	}
 	if x != nil {
+		x.echoAt, x.echoed = echoAt, echoed
 		x.serve()
 	}
 }
@@ -71,8 +72,8 @@ func (p *Peer) admitLocked(m *Message, hash uint64, size int, now time.Time) (re
 	if r == nil {
 		return p.refuseLocked(m, e.busy(ReasonRecordsFull), now), nil
 	}
-	x = &Exchange{peer: p, request: *m, record: r, key: key, received: now, maxSize: size,
-		code: m.Code, con: m.Type == Confirmable, mid: m.MessageID, block2: b2, hasBlock2: has2}
+	x = &Exchange{asker: asker{peer: p, key: key, block2: b2, hasBlock2: has2}, request: *m, record: r, received: now, maxSize: size,
+		code: m.Code, con: m.Type == Confirmable, mid: m.MessageID, observe: m.observe()}
 	x.tokenLen = uint8(copy(x.token[:], m.Token))
 	if v, ok := m.Options.Uint(NoResponse); ok {
 		x.noResponse = uint8(v)
@@ -84,6 +85,9 @@ func (p *Peer) admitLocked(m *Message, hash uint64, size int, now time.Time) (re
 			p.keepLocked(r, reply, now)
 			return reply, nil
 		}
+	}
+	if x.observe == deregister {
+		p.cancelObservationLocked(m.Token, now)
 	}
 	st.exchanges++
 	e.count.exchanges.Add(1)
@@ -120,10 +124,28 @@ func (r *record) repeat() []byte {
 	return r.answer
 }
 
+// message is the answer to m. 2.31 and an answer whose options say everything have no payload.
+func (no *refusal) message(m *Message) *Message {
+	if no.text == "" {
+		return &Message{Code: no.code, Options: no.more}
+	}
+	resp := ErrorMessage(m, no.code, no.text)
+	for _, o := range no.more {
+		resp.Options = resp.Options.Add(o.ID, o.Value)
+	}
+	return resp
+}
+
 // busy is the refusal of new work for want of room; it may be asked again (S32).
 func (e *Endpoint) busy(reason Reason) *refusal {
 	seconds := max(1, uint32(e.config.Limits.RetryAfter/time.Second))
 	return &refusal{code: ServiceUnavailable, reason: reason, more: Options(nil).AddUint(MaxAge, seconds)}
+}
+
+// unavailable is the notification that ends an observation for want of room.
+func (e *Endpoint) unavailable() *Message {
+	no := e.busy(ReasonNotKept)
+	return &Message{Code: no.code, Options: no.more}
 }
 
 // refuseLocked counts no and builds its message.
@@ -131,7 +153,7 @@ func (p *Peer) refuseLocked(m *Message, no *refusal, now time.Time) []byte {
 	if no.code != Continue {
 		p.endpoint.count.refuse(no.reason)
 	}
-	return p.replyLocked(m, &Message{Code: no.code, Options: no.more, Payload: []byte(no.text)}, now)
+	return p.replyLocked(m, no.message(m), now)
 }
 
 // answer sends a refusal that was counted already.
@@ -141,7 +163,7 @@ func (p *Peer) answer(m *Message, no *refusal) {
 		p.mu.Unlock()
 		return
 	}
-	b := p.replyLocked(m, &Message{Code: no.code, Options: no.more, Payload: []byte(no.text)}, time.Now())
+	b := p.replyLocked(m, no.message(m), time.Now())
 	p.mu.Unlock()
 	if b != nil {
 		_ = p.send(b) // the peer repeats what isn't answered

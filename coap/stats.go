@@ -7,31 +7,35 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonFormat          Reason = iota // no CoAP message: see FormatError
-	ReasonTooManyOptions                // more options than this package reads
-	ReasonTooManySegments               // more path and query segments than this package takes
-	ReasonUnmatchedACK                  // ACK for nothing that we sent, or with a response to nothing we asked
-	ReasonUnmatchedReset                // RST for nothing that we wait for
-	ReasonUnsolicited                   // response that nobody waits for
-	ReasonBadOption                     // critical option not understood, of illegal length, or repeated
-	ReasonProxy                         // Proxy-Uri or Proxy-Scheme
-	ReasonForeignHost                   // Uri-Host that is not ours
-	ReasonMethod                        // unknown method
-	ReasonRecordsFull                   // de-duplication memory full
-	ReasonExchangesFull                 // too many unanswered requests
-	ReasonBodiesFull                    // too many begun bodies, or their bytes
-	ReasonTooLarge                      // body beyond the limit
-	ReasonBadBlock                      // block option or block length illegal
-	ReasonBlockGap                      // block that does not continue its body
-	ReasonSizeMismatch                  // body of another length than announced
-	ReasonBlockGone                     // follow-up request for a body that is no longer kept
-	ReasonNotKept                       // response body that could not be kept for follow-up requests
-	ReasonNoResponse                    // response that its requester did not want (RFC 7967)
-	ReasonDraining                      // Shutdown has begun
-	ReasonClosed                        // peer closed
-	ReasonQueueFull                     // request of ours refused: too many wait for their turn
-	ReasonMessageIDs                    // no Message ID of ours is free
-	ReasonSend                          // Conn.Send failed
+	ReasonFormat            Reason = iota // no CoAP message: see FormatError
+	ReasonTooManyOptions                  // more options than this package reads
+	ReasonTooManySegments                 // more path and query segments than this package takes
+	ReasonUnmatchedACK                    // ACK for nothing that we sent, or with a response to nothing we asked
+	ReasonUnmatchedReset                  // RST for nothing that we wait for
+	ReasonUnsolicited                     // response that nobody waits for
+	ReasonBadOption                       // critical option not understood, of illegal length, or repeated
+	ReasonProxy                           // Proxy-Uri or Proxy-Scheme
+	ReasonForeignHost                     // Uri-Host that is not ours
+	ReasonMethod                          // unknown method
+	ReasonRecordsFull                     // de-duplication memory full
+	ReasonExchangesFull                   // too many unanswered requests
+	ReasonBodiesFull                      // too many begun bodies, or their bytes
+	ReasonTooLarge                        // body beyond the limit
+	ReasonBadBlock                        // block option or block length illegal
+	ReasonBlockGap                        // block that does not continue its body
+	ReasonSizeMismatch                    // body of another length than announced
+	ReasonBlockGone                       // follow-up request for a body that is no longer kept
+	ReasonNotKept                         // response body that could not be kept for follow-up requests
+	ReasonNoResponse                      // response that its requester did not want (RFC 7967)
+	ReasonDraining                        // Shutdown has begun
+	ReasonClosed                          // peer closed
+	ReasonQueueFull                       // request of ours refused: too many wait for their turn
+	ReasonMessageIDs                      // no Message ID of ours is free
+	ReasonSend                            // Conn.Send failed
+	ReasonHopLimit                        // Hop-Limit of 0
+	ReasonObservationsFull                // Observe not taken: too many observations
+	ReasonStale                           // notification older than one that came before
+	ReasonNotificationsFull               // notification that a newer one overtook before it was handed on
 	reasons
 )
 
@@ -41,7 +45,7 @@ func (r Reason) String() string {
 		"format", "too_many_options", "too_many_segments", "unmatched_ack", "unmatched_reset", "unsolicited", "bad_option",
 		"proxy", "foreign_host", "method", "records_full", "exchanges_full", "bodies_full", "too_large", "bad_block",
 		"block_gap", "size_mismatch", "block_gone", "not_kept", "no_response", "draining", "closed", "queue_full",
-		"message_ids", "send",
+		"message_ids", "send", "hop_limit", "observations_full", "stale", "notifications_full",
 	}
 	if r >= reasons {
 		return "unknown"
@@ -68,9 +72,15 @@ type Stats struct {
 	Retransmissions uint64            // Confirmable messages of ours sent again
 	Timeouts        uint64            // Confirmable messages of ours never acknowledged, and requests never answered
 
+	ObservationsStarted uint64               // registrations of peers taken
+	ObservationsEnded   map[EndReason]uint64 // and over
+	Notifications       uint64               // sent, without the first ones and repetitions of the same state
+
 	Records, RecordBytes int64 // remembered Message IDs, and what they cost
 	Bodies, BodyBytes    int64 // request bodies begun
-	Kept, KeptBytes      int64 // response bodies kept for follow-up requests
+	Kept, KeptBytes      int64 // response bodies kept for follow-up requests; the bytes of notifications that wait as well
+	Observations         int64 // of peers
+	Observed             int64 // observations of ours
 	Exchanges            int64 // requests of peers in progress
 	Calls                int64 // requests of ours in progress
 }
@@ -86,6 +96,9 @@ type counters struct {
 	bodies, bodyBytes                     atomic.Int64
 	kept, keptBytes                       atomic.Int64
 	exchanges, calls                      atomic.Int64
+	observationsStarted, notifications    atomic.Uint64
+	observationsEnded                     [endReasons]atomic.Uint64
+	observations, observed                atomic.Int64
 }
 
 func (c *counters) refuse(r Reason) { c.refused[r].Add(1) }
@@ -111,6 +124,13 @@ func (e *Endpoint) Stats() Stats {
 		Bodies: c.bodies.Load(), BodyBytes: c.bodyBytes.Load(),
 		Kept: c.kept.Load(), KeptBytes: c.keptBytes.Load(),
 		Exchanges: c.exchanges.Load(), Calls: c.calls.Load(),
+		ObservationsStarted: c.observationsStarted.Load(), ObservationsEnded: make(map[EndReason]uint64),
+		Notifications: c.notifications.Load(), Observations: c.observations.Load(), Observed: c.observed.Load(),
+	}
+	for i := range c.observationsEnded {
+		if n := c.observationsEnded[i].Load(); n > 0 {
+			s.ObservationsEnded[EndReason(i)] = n
+		}
 	}
 	for i := range s.In {
 		s.In[i], s.Out[i] = c.in[i].Load(), c.out[i].Load()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// transmission is a Confirmable message of ours that is not acknowledged (RFC 7252, Section 4.2).
+// transmission is a Confirmable message of ours that is not acknowledged (RFC 7252, Section 4.2), or a Non-confirmable
+// notification that still counts as outstanding (RFC 7641, Section 4.5.1).
 type transmission struct {
 	timer    timer
 	peer     *Peer
@@ -14,10 +15,15 @@ type transmission struct {
 	timeout  time.Duration // the one that runs
 	attempts int           // retransmissions so far
 	mid      uint16
-	call     *call     // the request it carries; nil: it is a separate response
+	call     *call     // the request it carries; nil: it is a separate response or a notification
 	response bool      // a separate response: it ends an exchange
 	unsent   bool      // its first copy is sent by alarm
 	until    time.Time // of a separate response: when it is too late to begin with it
+
+	observation *Observation // it is a notification of
+	non         bool         // Non-confirmable
+	unfilled    bool         // it has its turn, but no Message ID yet
+	begun       time.Time    // when a notification was first sent
 }
 
 // transmitLocked begins retransmitting t, whose first copy the caller sends once the lock is free; when t is unsent, alarm
@@ -30,11 +36,19 @@ func (p *Peer) transmitLocked(t *transmission, now time.Time) {
 		st.sent = make(map[uint16]*transmission)
 	}
 	st.sent[t.mid] = t
-	at := now.Add(t.timeout)
+	at := now.Add(p.waitLocked(t))
 	if t.unsent {
 		at = now
 	}
 	p.endpoint.sched.set(&t.timer, t, at)
+}
+
+// waitLocked is how long t is outstanding before something else is done with it.
+func (p *Peer) waitLocked(t *transmission) time.Duration {
+	if t.non {
+		return p.gapLocked()
+	}
+	return t.timeout
 }
 
 // nextResponseLocked hands the turn of a separate response, which has ended, to the one that waited longest. NSTART bounds
@@ -46,17 +60,24 @@ func (p *Peer) nextResponseLocked(now time.Time) {
 		t := st.responses[0]
 		st.responses[0] = nil
 		st.responses = st.responses[1:]
+		if !t.response {
+			t.unsent = true
+			p.turnOfLocked(t, now)
+			return
+		}
 		if now.After(t.until) { // its requester has ceased to wait for it
 			p.endpoint.count.timeouts.Add(1)
+			t.failedLocked(EndTimeout, now)
 			p.exchangeDoneLocked()
 			continue
 		}
 		mid, ok := p.messageIDLocked(now)
 		if !ok {
+			t.failedLocked(EndTimeout, now)
 			p.exchangeDoneLocked()
 			continue
 		}
-		t.mid, t.unsent = mid, true
+		t.mid, t.unsent, t.begun = mid, true, now
 		binary.BigEndian.PutUint16(t.data[2:], mid) // RFC 7252, Section 3
 		p.transmitLocked(t, now)
 		return
@@ -68,34 +89,50 @@ func (p *Peer) nextResponseLocked(now time.Time) {
 // alarm sends t, or sends it again, or gives up.
 func (t *transmission) alarm(now time.Time) {
 	p := t.peer
-	e := p.endpoint
 	p.mu.Lock()
+	if p.state != nil && t.unfilled && t.observation != nil {
+		t.unsent = true
+		p.turnOfLocked(t, now)
+		p.mu.Unlock()
+		return
+	}
 	if p.closed || p.state == nil || p.state.sent[t.mid] != t {
 		p.mu.Unlock()
 		return
 	}
-	if t.unsent {
-		t.unsent = false
-		e.sched.set(&t.timer, t, now.Add(t.timeout))
-		p.mu.Unlock()
-		_ = p.send(t.data) // counted; it is sent again
-		return
+	data := p.retransmitLocked(t, now)
+	p.mu.Unlock()
+	if data != nil {
+		_ = p.send(data) // counted; it is sent again
 	}
-	if t.attempts >= p.profile.MaxRetransmit {
+}
+
+// retransmitLocked returns t's datagram when it is to be sent (again), or ends t.
+func (p *Peer) retransmitLocked(t *transmission, now time.Time) []byte {
+	e := p.endpoint
+	switch {
+	case t.unsent:
+		t.unsent = false
+		e.sched.set(&t.timer, t, now.Add(p.waitLocked(t)))
+		return t.data
+	case t.non: // it is not outstanding any more
+		p.endTransmissionLocked(t)
+		return nil
+	case t.attempts >= p.profile.MaxRetransmit:
 		e.count.timeouts.Add(1)
+		t.failedLocked(EndTimeout, now)
 		p.endTransmissionLocked(t)
 		if t.call != nil {
 			p.completeLocked(t.call, result{err: ErrTimeout})
 		}
-		p.mu.Unlock()
-		return
+		return nil
 	}
 	t.attempts++
 	t.timeout *= 2
+	t.overtakeLocked(now)
 	e.sched.set(&t.timer, t, now.Add(t.timeout))
-	p.mu.Unlock()
 	e.count.retransmissions.Add(1)
-	_ = p.send(t.data) // counted; there may be another attempt
+	return t.data
 }
 
 // endTransmissionLocked forgets t: it was acknowledged, reset, answered or given up.
@@ -107,6 +144,9 @@ func (p *Peer) endTransmissionLocked(t *transmission) {
 	p.endpoint.sched.stop(&t.timer)
 	if t.response {
 		p.exchangeDoneLocked()
+	}
+	if t.call == nil {
+		p.notifiedLocked(t)
 		p.nextResponseLocked(time.Now())
 	}
 }
@@ -115,23 +155,34 @@ func (p *Peer) endTransmissionLocked(t *transmission) {
 func (p *Peer) receiveACK(mid uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	t := p.transmissionLocked(mid)
-	if t == nil {
+	if t == nil || t.non {
+		if o := p.recentLocked(mid, now); o != nil { // of one that was overtaken: the peer is there
+			if o.out != nil {
+				o.out.attempts = 0
+			}
+			return
+		}
 		p.endpoint.count.refuse(ReasonUnmatchedACK)
 		return
 	}
+	p.measureLocked(t, now)
 	p.endTransmissionLocked(t)
 	if c := t.call; c != nil {
 		p.passTurnLocked(c) // RFC 7252, Section 4.7: no outstanding interaction any more
-		p.endpoint.sched.set(&c.timer, c, time.Now().Add(p.profile.transmitWait))
+		p.endpoint.sched.set(&c.timer, c, now.Add(p.profile.transmitWait))
 	}
 }
 
-// receiveReset takes a reset: to a separate response it ends it (RFC 7252, Section 5.2.2), to a request it is its answer.
+// receiveReset takes a reset: to a separate response it ends it (RFC 7252, Section 5.2.2), to a request it is its answer, and
+// to a notification it ends the observation (RFC 7641, Section 3.6).
 func (p *Peer) receiveReset(mid uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	if t := p.transmissionLocked(mid); t != nil {
+		t.failedLocked(EndReset, now)
 		p.endTransmissionLocked(t)
 		if t.call != nil {
 			p.completeLocked(t.call, result{err: ErrReset})
@@ -140,6 +191,10 @@ func (p *Peer) receiveReset(mid uint16) {
 	}
 	if c := p.nonCallLocked(mid); c != nil {
 		p.completeLocked(c, result{err: ErrReset})
+		return
+	}
+	if o := p.recentLocked(mid, now); o != nil {
+		o.endLocked(EndReset, now)
 		return
 	}
 	p.endpoint.count.refuse(ReasonUnmatchedReset)

@@ -45,6 +45,18 @@ func NewCoAPCollector(snapshot func() coap.Stats) prometheus.Collector {
 		gauge("coap_kept_bodies", "Response bodies that are kept until all their blocks are fetched.",
 			func(s S) float64 { return float64(s.Kept) }),
 		gauge("coap_kept_bodies_bytes", "Memory of the kept response bodies.", func(s S) float64 { return float64(s.KeptBytes) }),
+		gauge("coap_observations", "Observations of peers.", func(s S) float64 { return float64(s.Observations) }),
+		gauge("coap_observed", "Observations of ours at peers.", func(s S) float64 { return float64(s.Observed) }),
+		total("coap_observations_started_total", "Registrations of peers that were taken.",
+			func(s S) uint64 { return s.ObservationsStarted }),
+		counter("coap_observations_ended_total", "Observations of peers that are over. reason: "+labelSet(coap.EndReasons())+".",
+			[]string{"reason"}, func(s S, add func(float64, ...string)) {
+				for _, r := range coap.EndReasons() {
+					add(float64(s.ObservationsEnded[r]), r.String())
+				}
+			}),
+		total("coap_notifications_total", "Notifications sent, without first ones and repetitions.",
+			func(s S) uint64 { return s.Notifications }),
 		gauge("coap_exchanges", "Requests of peers in progress.", func(s S) float64 { return float64(s.Exchanges) }),
 		gauge("coap_calls", "Requests of ours in progress.", func(s S) float64 { return float64(s.Calls) }),
 	}}
