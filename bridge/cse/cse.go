@@ -73,6 +73,8 @@ type CSE struct {
 	ErrorsToNone bool
 	// NeedsRVI sends a request of Release 1, which has no Release Version Indicator, as one of Release 2a.
 	NeedsRVI bool
+	// NoToken is DownlinkCSE.NoToken, for whoever makes that out of this.
+	NoToken bool
 	// Binding is how the CSE departs from TS-0009.
 	Binding onem2m.HTTPProfile
 }

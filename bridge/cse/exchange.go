@@ -192,7 +192,7 @@ func (cn *conn) readAnswer(method string, maxAnswer int) (*onem2m.HTTPResponse, 
 		return nil, &verdictError{ReasonMalformed}
 	}
 	cn.in.left = 2*maxAnswer + maxHeader // chunks and trailers included
-	body, err := readBody(resp, maxAnswer)
+	body, err := readBody(resp.Body, resp.ContentLength, maxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -211,20 +211,20 @@ func (cn *conn) readAnswer(method string, maxAnswer int) (*onem2m.HTTPResponse, 
 	return answer, nil
 }
 
-// readBody reads a content of up to limit bytes.
-func readBody(resp *http.Response, limit int) ([]byte, error) {
+// readBody reads a content of up to limit bytes; length is what was announced, below 0 when nothing was.
+func readBody(from io.Reader, length int64, limit int) ([]byte, error) {
 	switch {
-	case resp.ContentLength > int64(limit):
+	case length > int64(limit):
 		return nil, errTooLarge
-	case resp.ContentLength == 0:
+	case length == 0:
 		return nil, nil
-	case resp.ContentLength > 0:
-		body := make([]byte, resp.ContentLength)
-		_, err := io.ReadFull(resp.Body, body)
+	case length > 0:
+		body := make([]byte, length)
+		_, err := io.ReadFull(from, body)
 		return body, err
 	}
 	var body bytes.Buffer
-	n, err := body.ReadFrom(io.LimitReader(resp.Body, int64(limit)+1))
+	n, err := body.ReadFrom(io.LimitReader(from, int64(limit)+1))
 	if err == nil && n > int64(limit) {
 		err = errTooLarge
 	}

@@ -39,6 +39,13 @@ func Quirks() []Quirk {
 				"A request with Tokens is refused with RSC 5001.",
 			apply: func(c *CSE) { c.Binding.AuthorizationTaken = true },
 		},
+		{
+			Name: "no-token",
+			Observation: "tinyIoT 832205f drops the path of a pointOfAccess, and with it the token by which the bridge knows whom a request is " +
+				"for: a verification goes to TinyIoT/tt/c, a notification to /. With this switch a request whose To is an AE-ID that is " +
+				"bound to a device of this CSE reaches it without a token. What names nobody, as a notification to /, stays refused.",
+			apply: func(c *CSE) { c.NoToken = true },
+		},
 	}
 }
 

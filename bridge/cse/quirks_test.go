@@ -19,7 +19,7 @@ func TestQuirks(t *testing.T) {
 		var c CSE
 		_, ok := c.Apply(q.Name)
 		require.True(t, ok)
-		require.NotEqual(t, CSE{}.NeedsRVI, c.NeedsRVI || c.ErrorsToNone || c.Binding != onem2m.HTTPProfile{}, "%s switches nothing", q.Name)
+		require.NotEqual(t, CSE{}.NeedsRVI, c.NeedsRVI || c.ErrorsToNone || c.NoToken || c.Binding != onem2m.HTTPProfile{}, "%s switches nothing", q.Name)
 	}
 	unknown, ok := new(CSE).Apply("needs-rvi", "no-such-quirk")
 	require.False(t, ok)

@@ -42,16 +42,21 @@ func (e *endpoint) tlsConfig(asked *bool) *tls.Config {
 		RootCAs:    e.target.CA,      // never the system's: New refuses nil
 		ServerName: e.target.ServerName,
 		NextProtos: []string{"http/1.1"},
-		CipherSuites: []uint16{ // of TLS 1.2: AEAD alone (S2)
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
+		CipherSuites: aeadSuites(),
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			*asked = true
 			return e.identity()
 		},
 		VerifyConnection: func(s tls.ConnectionState) error { return e.target.verify(s) },
+	}
+}
+
+// aeadSuites are the cipher suites of TLS 1.2: AEAD alone (S2).
+func aeadSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	}
 }
 
