@@ -102,6 +102,7 @@ func TestDownlinkAnswers(t *testing.T) {
 		{"no Request Identifier", "GET /x HTTP/1.1\r\nX-M2M-Origin: /a\r\nX-M2M-RVI: 3\r\n\r\n", "4000", ""},
 		{"no From", "GET /x HTTP/1.1\r\nX-M2M-RI: r\r\nX-M2M-RVI: 3\r\n\r\n", "4000", "r"},
 		{"rqet is nonsense", "GET /x HTTP/1.1\r\nX-M2M-Origin: /a\r\nX-M2M-RI: r\r\nX-M2M-RET: soon\r\n\r\n", "4000", "r"},
+		{"CR LF that makes a header", "GET /x HTTP/1.1\r\nX-M2M-Origin: /a\r\nX-M2M-RI: r\r\nX-M2M-RI: s\r\n\r\n", "4000", "r"},
 		{"path above", "GET /" + token + "/%2e%2e/x HTTP/1.1\r\nX-M2M-Origin: /a\r\nX-M2M-RI: r\r\n\r\n", "4000", "r"},
 		{"media type", "POST /x HTTP/1.1\r\nX-M2M-Origin: /a\r\nX-M2M-RI: r\r\nContent-Length: 1\r\n\r\nx", "4015", "r"},
 	} {
@@ -110,7 +111,7 @@ func TestDownlinkAnswers(t *testing.T) {
 		require.Equal(t, tt.rqi, a.Header.Get("X-M2M-RI"), tt.name)
 	}
 	require.Len(t, d.device.requests(), n, "none is delivered")
-	require.Equal(t, 8, d.refused(cse.DownlinkPrimitive))
+	require.Equal(t, 9, d.refused(cse.DownlinkPrimitive))
 }
 
 // TestDownlinkDeadline: the request's rqet, or the configured time, ends a delivery with 4008 (TS-0004, 7.3.2).

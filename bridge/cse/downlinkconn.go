@@ -237,8 +237,6 @@ func (cn *downConn) readHead() (*http.Request, error) {
 		return nil, &httpRefusal{http.StatusHTTPVersionNotSupported, DownlinkHTTP}
 	case r.Method == http.MethodConnect:
 		return nil, &httpRefusal{http.StatusMethodNotAllowed, DownlinkHTTP}
-	case !r.ProtoAtLeast(1, 1) && len(r.Header["Transfer-Encoding"]) > 0: // RFC 9112, Section 6.1
-		return nil, malformed()
 	}
 	return r, nil
 }
@@ -283,6 +281,9 @@ func headEnd(b []byte, from int) int {
 // lacks its slash, 0 where it has one: a CSE is known to leave it out (onem2m.ParseTarget).
 func checkHead(head []byte) (slashAt int, err error) {
 	lines := strings.Split(string(head), "\r\n")
+	if !bytes.HasSuffix(head, []byte("\r\n\r\n")) || strings.Contains(lines[0], "\t") {
+		return 0, malformed()
+	}
 	counts := make(map[string]int)
 	for i, line := range lines[:len(lines)-2] {
 		if strings.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
@@ -297,15 +298,13 @@ func checkHead(head []byte) (slashAt int, err error) {
 		}
 		counts[strings.ToLower(name)]++
 	}
-	if !bytes.HasSuffix(head, []byte("\r\n\r\n")) || strings.Contains(lines[0], "\t") {
-		return 0, malformed()
-	}
 	for _, name := range []string{"content-length", "transfer-encoding", "host", "expect"} {
 		if counts[name] > 1 {
 			return 0, malformed()
 		}
 	}
-	if counts["content-length"] > 0 && counts["transfer-encoding"] > 0 {
+	old := strings.HasSuffix(lines[0], " HTTP/1.0")
+	if counts["transfer-encoding"] > 0 && (old || counts["content-length"] > 0) { // RFC 9112, Section 6.1
 		return 0, malformed()
 	}
 	method, rest, _ := strings.Cut(lines[0], " ")

@@ -245,4 +245,3 @@ func (l *pipeListener) dial() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-

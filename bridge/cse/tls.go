@@ -38,10 +38,10 @@ func (e *endpoint) dial(ctx context.Context) (*conn, Reason, error) {
 // are no session tickets: a resumed session would keep the old one.
 func (e *endpoint) tlsConfig(asked *bool) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, // S1
-		RootCAs:    e.target.CA,      // never the system's: New refuses nil
-		ServerName: e.target.ServerName,
-		NextProtos: []string{"http/1.1"},
+		MinVersion:   tls.VersionTLS12, // S1
+		RootCAs:      e.target.CA,      // never the system's: New refuses nil
+		ServerName:   e.target.ServerName,
+		NextProtos:   []string{"http/1.1"},
 		CipherSuites: aeadSuites(),
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			*asked = true
