@@ -101,12 +101,18 @@ func (k *fragments) put(n int, f *fragment) (over bool) {
 	return false
 }
 
-// shift moves on by one message. What it held is given back.
-func (k *fragments) shift() {
+// forget drops what came of the next message, and gives it back.
+func (k *fragments) forget() {
 	if p := k.ahead[0]; p != nil {
 		k.give(len(p.text))
 		k.count -= p.count
+		k.ahead[0] = nil
 	}
+}
+
+// shift moves on by one message. What it held is given back.
+func (k *fragments) shift() {
+	k.forget()
 	copy(k.ahead[:], k.ahead[1:])
 	k.ahead[maxAhead-1] = nil
 }

@@ -135,6 +135,33 @@ func TestH12CommonBudget(t *testing.T) {
 	require.Equal(t, 1<<20, memory.Taken())
 }
 
+// TestH12ImpossibleType: a forged fragment of a message that can't come keeps no place of one that can, neither now nor ahead.
+func TestH12ImpossibleType(t *testing.T) {
+	t.Parallel()
+	s, memory, messages, rest := certificateScene(t)
+	forge := func(typ uint8, ahead int) {
+		b := appendFragmentHeader(nil, typ, uint16(s.server.m.recvSeq+ahead), 100, 0, 1)
+		s.toServer(record.Record{Type: record.TypeHandshake, Payload: append(b, 0)})
+		requireUndone(t, s.server.m)
+	}
+	forge(typeClientKeyExchange, 0)
+	require.Zero(t, memory.Taken())
+	forge(typeCertificateVerify, 1)
+	forge(typeCertificate, 2)
+	for i, m := range messages {
+		half := (len(m) - headerLen) / 2
+		s.toServer(piece(m, 0, half))
+		requireUndone(t, s.server.m)
+		s.toServer(piece(m, half, len(m)-headerLen-half))
+		require.Equal(t, []state{stateClientKeyExchange, stateCertificateVerify, stateChangeCipherSpec}[i], s.server.m.state)
+		if i == 1 {
+			require.Zero(t, memory.Taken())
+		}
+	}
+	s.requireAlive(rest...)
+	require.Zero(t, memory.Taken())
+}
+
 // TestH13Truncations cuts every message of both flights everywhere: no panic, and no handshake.
 func TestH13Truncations(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,7 @@ func (m *Machine) receiveFragment(f *fragment, now time.Time) {
 		m.behind(f, now)
 	case n >= maxAhead || !m.known(f.typ):
 	case n == 0 && m.state == stateServerHello && f.typ != typeServerHello: // of the answer to an earlier hello of ours
+	case n == 0 && !f.whole() && !m.expects(f.typ): // it would keep the expected one's place
 	case n == 0 && f.whole() && m.fragments.ahead[0] == nil:
 		m.message(f.raw, now)
 		m.advance(now)
@@ -99,7 +100,13 @@ func (m *Machine) receiveFragment(f *fragment, now time.Time) {
 func (m *Machine) advance(now time.Time) {
 	for m.state != stateOver && m.state != stateWork {
 		p := m.fragments.ahead[0]
-		if p == nil || !p.complete() {
+		switch {
+		case p == nil:
+			return
+		case !p.complete() && !m.expects(p.typ): // it came before its turn
+			m.fragments.forget()
+			return
+		case !p.complete():
 			return
 		}
 		m.message(p.text, now)
