@@ -6,7 +6,7 @@ import "time"
 type Limits struct {
 	Sessions            int           // live sessions; beyond it one of the least recently used ends. Default 100,000
 	SessionsPerPeer     int           // live sessions of one PeerID; beyond it the oldest is closed. Default 4
-	HalfOpen            int           // handshakes under way whose cookie came back; beyond it the oldest ends. Default 4096 (2.4 KB each with a key, 3.9 with certificates)
+	HalfOpen            int           // handshakes under way whose cookie came back; beyond it the oldest ends. Default 4096 (2.4 KB each with a key, 3.8 with certificates)
 	HalfOpenPerPrefix   int           // of those, from one IPv4 /24 or IPv6 /56. Default 2048
 	HandshakesPerPrefix int           // begun in a second from one such prefix, twice as many at once. Default 4000
 	HandshakeTimeout    time.Duration // from the cookie to Finished. Default 30 s

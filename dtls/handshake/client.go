@@ -133,7 +133,7 @@ func (m *Machine) clientMessage(typ uint8, body []byte) *Error {
 		if len(chain) == 0 {
 			return failure(ReasonNoCertificate, alertHandshakeFailure, "the server has no certificate")
 		}
-		m.chain, m.state = chain, stateServerKeyExchange
+		m.theirs, m.state = m.script.last(body), stateServerKeyExchange
 	case typeServerKeyExchange:
 		m.peerExchange = body
 		if m.state = stateCertificateRequest; m.suite.PSK {

@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -122,9 +121,9 @@ func appendCertificate(b []byte, chain [][]byte) []byte {
 	return b
 }
 
-// parseCertificate reads the body of a Certificate message. The chain is a copy: it outlives the transcript.
+// parseCertificate reads the body of a Certificate message. The chain is part of it.
 func parseCertificate(body []byte) (chain [][]byte, ok bool) {
-	s := cryptobyte.String(bytes.Clone(body))
+	s := cryptobyte.String(body)
 	var list cryptobyte.String
 	if !s.ReadUint24LengthPrefixed(&list) || !s.Empty() {
 		return nil, false

@@ -28,6 +28,11 @@ const (
 	itemSealed
 )
 
+// last is where body stands, which ends the transcript.
+func (s *script) last(body []byte) item {
+	return item{start: len(s.text) - len(body), end: len(s.text)}
+}
+
 // begin begins a message of ours; its body is appended to text.
 func (s *script) begin(typ uint8) (start int) {
 	start = len(s.text)

@@ -43,7 +43,7 @@ type Callbacks interface {
 	Certificate(serverName string) (chain [][]byte, key crypto.Signer, err error)
 	// Verify parses and judges the peer's chain, leaf first, and returns the leaf's key; serverName is as for Certificate. An
 	// *Error chooses the alert by its Alert field; any other error sends bad_certificate. Either is found in
-	// the Err of ReasonCertificate.
+	// the Err of ReasonCertificate. What the chain holds is the machine's: a copy may be kept.
 	Verify(chain [][]byte, serverName string) (*ecdsa.PublicKey, error)
 	// NoEMS reports whether the peer may do without extended master secret (S3). It is asked only when the peer didn't offer
 	// or take it: as a server with the client's identity or chain, as a client with our own identity or the server's chain.

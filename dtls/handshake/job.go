@@ -56,7 +56,7 @@ func (m *Machine) newJob(kind jobKind) *Job {
 	return &Job{
 		Blocking: kind == jobLookUp,
 		kind:     kind, client: m.client, cb: m.cb, suite: m.suite, random: m.random, name: m.serverName, ems: m.ems, asked: m.asked,
-		schemes: m.schemes, group: m.group, point: m.point, kx: m.kx, verify: m.peerExchange, chain: m.chain, identity: m.identity,
+		schemes: m.schemes, group: m.group, point: m.point, kx: m.kx, verify: m.peerExchange, chain: m.chain(), identity: m.identity,
 		signed: m.clientKey.end, ephemeral: m.ephemeral, script: m.script.fork(),
 	}
 }

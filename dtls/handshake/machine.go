@@ -87,7 +87,7 @@ type Machine struct {
 	ems, noEMS   bool // negotiated; NoEMS said yes
 	asked        bool
 	identity     []byte
-	chain        [][]byte
+	theirs       item   // the body of the peer's Certificate message
 	group        uint16 // server: of its ephemeral key
 	ephemeral    *ecdh.PrivateKey
 	schemes      []byte // signature schemes of the peer's ClientHello or CertificateRequest
@@ -276,11 +276,20 @@ func (m *Machine) clear() {
 	m.deadline = time.Time{}
 }
 
+// chain returns the peer's chain as it stands in the transcript, and nil when there is none.
+func (m *Machine) chain() [][]byte {
+	if m.theirs.end == 0 {
+		return nil
+	}
+	chain, _ := parseCertificate(m.script.text[m.theirs.start:m.theirs.end]) // it was read before
+	return chain
+}
+
 // succeed ends the handshake with its result.
 func (m *Machine) succeed() {
 	m.result = &Result{
 		Suite: m.suite, Read: m.read, Write: m.write, NextSeq: m.nextSeq, Window: m.window, ClearSeq: m.clearSeq,
-		Identity: string(m.identity), Chain: m.chain, ServerName: m.serverName, EMS: m.ems, Asked: m.asked,
+		Identity: string(m.identity), Chain: m.chain(), ServerName: m.serverName, EMS: m.ems, Asked: m.asked,
 	}
 	if len(m.localCID) > 0 {
 		m.result.LocalCID = m.localCID

@@ -171,7 +171,7 @@ func (m *Machine) serverMessage(typ uint8, body []byte) *Error {
 		if len(chain) == 0 { // RFC 5246, Section 7.4.6
 			return failure(ReasonNoCertificate, alertHandshakeFailure, "the client has no certificate")
 		}
-		m.chain, m.state = chain, stateClientKeyExchange
+		m.theirs, m.state = m.script.last(body), stateClientKeyExchange
 	case typeClientKeyExchange:
 		end := len(m.script.text)
 		m.keySeq = m.recordSeq
