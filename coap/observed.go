@@ -27,7 +27,6 @@ type Observed struct {
 	over      bool // no further message is matched with it
 	cancelled bool // notify is not called any more
 	busy      bool // somebody hands notifications on
-	fresh     bool // of the answer to the last registration: it is newer than what was there
 	sequence  uint32
 	at        time.Time // when the newest notification came
 	seen      uint64    // keyed hash of the last datagram, which may come again later than newerLocked knows
@@ -184,14 +183,16 @@ func (o *Observed) ageLocked(m *Message, now time.Time) {
 }
 
 // answeredLocked takes note of the answer to a registration. False: it is an older notification that was under way, and
-// answers nothing.
+// answers nothing. What comes in the acknowledgement of this very request is the newest there is, even when a server that began
+// anew counts from where it likes.
 func (o *Observed) answeredLocked(m *Message, now time.Time) bool {
-	_, observes := m.observes()
-	newer := o.newerLocked(m, now)
-	if !newer && m.Type != Acknowledgement {
+	number, observes := m.observes()
+	switch {
+	case m.Type == Acknowledgement:
+		o.sequence, o.at = number, now
+	case !o.newerLocked(m, now):
 		return false
 	}
-	o.fresh = newer
 	o.taken = o.taken || observes
 	if observes {
 		o.ageLocked(m, now)
@@ -399,7 +400,7 @@ func (o *Observed) renew() {
 	_, observes := resp.observes()
 	p := o.peer
 	p.mu.Lock()
-	same := err == nil && (!o.fresh || o.last == resp.content(p.endpoint.tagSeed))
+	same := err == nil && o.last == resp.content(p.endpoint.tagSeed)
 	if !observes && !o.over {
 		o.unlistLocked()
 	} else if o.over {
