@@ -238,6 +238,7 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 		p.mu.Unlock()
 		return
 	}
+	p.heardLocked()
 	if p.state != nil && m.Type != Acknowledgement {
 		// Our acknowledgement was lost, or the network doubled the message (RFC 7252, Section 4.2).
 		if r := p.state.records[m.MessageID]; r != nil && r.hash == hash {

@@ -123,6 +123,11 @@ func (t *transfer) end() {
 // exchange sends one message of the transfer. The transfer keeps its turn from block to block, so that a peer has to
 // remember no more than NSTART bodies of ours; it loses it when a response comes separately.
 func (t *transfer) exchange(ctx context.Context, options Options, payload []byte) (*Message, error) {
+	if t.base.Type == NonConfirmable {
+		if err := t.peer.probe(ctx, headerLen+maxTokenLen+options.size()+1+len(payload)); err != nil {
+			return nil, err
+		}
+	}
 	if !t.turn {
 		if err := t.peer.takeTurn(ctx); err != nil {
 			return nil, err

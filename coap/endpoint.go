@@ -171,7 +171,7 @@ func (e *Endpoint) exchangesDone(n int) {
 
 // NewPeer returns a peer that is reached through c.
 func (e *Endpoint) NewPeer(c Conn, prof Profile) *Peer {
-	p := &Peer{endpoint: e, conn: c, profile: e.profiles.of(prof)}
+	p := &Peer{endpoint: e, conn: c, profile: e.profiles.of(prof, e.config.Limits.AckDelay)}
 	var random [10]byte
 	rand.Read(random[:])                           // never fails
 	p.nextMID = binary.BigEndian.Uint16(random[:]) // RFC 7252, Section 4.4: random initial value; S12

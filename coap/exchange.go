@@ -40,6 +40,7 @@ type asker struct {
 	hasBlock1  bool
 	block2     block
 	hasBlock2  bool
+	asksSize   bool // it has Size2
 }
 
 // Peer returns who asked.
@@ -78,7 +79,7 @@ func (x *Exchange) serve() {
 	defer p.mu.Unlock()
 	if x.con && !x.responded && !x.record.acked && !p.closed {
 		x.armed = true
-		e.sched.set(&x.timer, x, x.received.Add(e.config.Limits.AckDelay))
+		e.sched.set(&x.timer, x, x.received.Add(p.profile.ackDelay))
 	}
 }
 
@@ -258,6 +259,9 @@ func (x *asker) shapeLocked(m *Message, observe int64, maxSize int, now time.Tim
 		resp.Options = resp.Options.AddUint(Block1, x.block1.value())
 	}
 	resp.Token = x.token[:x.tokenLen]
+	if x.asksSize && m.Code.Class() == 2 { // RFC 7959, Section 4
+		resp.Options = append(make(Options, 0, len(resp.Options)+3), resp.Options...).Remove(Size2).AddUint(Size2, uint32(len(m.Payload)))
+	}
 	whole := resp.size() <= maxSize && len(resp.Payload) <= 16<<p.profile.szx
 	if whole && !x.hasBlock2 {
 		return resp, nil

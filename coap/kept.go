@@ -43,7 +43,11 @@ func (x *asker) cutLocked(resp *Message, szx uint8, now time.Time) Message {
 	if x.hasBlock2 {
 		b.num = uint32(x.block2.offset() >> (szx + 4)) // the same place, should the block be smaller than asked for
 	}
-	return k.block(b)
+	first := k.block(b)
+	if x.asksSize && b.num > 0 && first.Code == k.code {
+		first.Options = first.Options.AddUint(Size2, uint32(len(k.payload)))
+	}
+	return first
 }
 
 // block returns one block of k, or 4.00 beyond its end.
@@ -74,16 +78,21 @@ func (p *Peer) followUpLocked(m *Message, k *kept, b block, size int, now time.T
 	resp := k.block(b)
 	if resp.Code == BadRequest {
 		p.endpoint.count.refuse(ReasonBadBlock)
+	} else if _, asks := m.Options.Find(Size2); asks { // RFC 7959, Section 4
+		resp.Options = resp.Options.AddUint(Size2, uint32(len(k.payload)))
 	}
 	return p.replyLocked(m, &resp, now)
 }
+
+// keptLifetime is how long a body is kept after it was last asked for.
+func (p *Peer) keptLifetime() time.Duration { return max(keptLifetime, p.profile.transmitWait) }
 
 // keptLocked returns the body that is kept for key, and keeps it longer.
 func (p *Peer) keptLocked(key uint64, now time.Time) *kept {
 	sec := p.endpoint.seconds(now)
 	for _, k := range p.state.kept {
 		if k.key == key && k.expires >= sec {
-			k.expires = sec + lifetimeSeconds(keptLifetime)
+			k.expires = sec + lifetimeSeconds(p.keptLifetime())
 			return k
 		}
 	}
@@ -107,8 +116,8 @@ func (p *Peer) keepBodyLocked(k *kept, now time.Time) bool {
 	e.count.kept.Add(1)
 	st.keptBytes += k.cost()
 	st.kept = append(st.kept, k)
-	k.expires = e.seconds(now) + lifetimeSeconds(keptLifetime)
-	p.sweepByLocked(now.Add(keptLifetime + maxSweepInterval))
+	k.expires = e.seconds(now) + lifetimeSeconds(p.keptLifetime())
+	p.sweepByLocked(now.Add(p.keptLifetime() + maxSweepInterval))
 	return true
 }
 

@@ -7,12 +7,16 @@ const (
 	ackTimeout      = 2 * time.Second   // ACK_TIMEOUT, RFC 7252, Section 4.8
 	ackRandomFactor = 1.5               // ACK_RANDOM_FACTOR, RFC 7252, Section 4.8
 	maxRetransmit   = 4                 // MAX_RETRANSMIT, RFC 7252, Section 4.8
+	probingRate     = 1                 // PROBING_RATE, bytes a second, RFC 7252, Section 4.7
 	defaultNStart   = 1                 // NSTART, RFC 7252, Section 4.7
 	maxLatency      = 100 * time.Second // MAX_LATENCY, RFC 7252, Section 4.8.2
 )
 
-// More retransmissions than this make lifetimes of days.
-const maxMaxRetransmit = 10
+// More retransmissions than this, or longer time-outs, make lifetimes of days.
+const (
+	maxMaxRetransmit = 10
+	maxAckTimeout    = 10 * time.Minute
+)
 
 // Limits of the format.
 const (
@@ -72,7 +76,7 @@ const (
 	defaultMaxQueue       = 64
 	defaultRetryAfter     = 5 * time.Second
 	firstBodyAllocation   = 4 << 10          // what a body's first block allocates at most, whatever Size1 says (C05)
-	keptLifetime          = 93 * time.Second // MAX_TRANSMIT_WAIT, RFC 7252, Section 4.8.2: no repetition comes later
+	keptLifetime          = 93 * time.Second // MAX_TRANSMIT_WAIT, RFC 7252, Section 4.8.2: no repetition comes later; or the Profile's
 	maxProfiles           = 1024             // resolved Profiles that are remembered
 	midBlocks             = 64               // Message IDs are aged in this many blocks of 1,024
 	maxSweepInterval      = time.Second      // expired state is dropped at most this late and this often
@@ -86,7 +90,8 @@ type Limits struct {
 	// with 4.13 (default 65536). It bounds what one body costs.
 	MaxBody int
 	// AckDelay is how long a Confirmable request waits for its response before it gets an empty acknowledgement (default
-	// 1 s). It must stay below every client's ACK_TIMEOUT, or they repeat (RFC 7252, Section 5.2.2).
+	// 1 s). It must stay below every client's ACK_TIMEOUT, or they repeat (RFC 7252, Section 5.2.2): at a peer whose
+	// Profile.AckTimeout is below 2 s it is half of that.
 	AckDelay time.Duration
 	// MaxRecordBytes and MaxRecordBytesTotal bound the memory of the de-duplication: each remembered Message ID costs 96
 	// bytes and its answer (defaults 2 MiB, about 15,000 small answers, and 256 MiB). When they are reached, new requests

@@ -343,7 +343,7 @@ func TestObservedBlocks(t *testing.T) {
 		gone = true
 		asked := len(w.requests())
 		send(22, long("f"), "F")
-		require.Empty(t, w.told())
+		require.Equal(t, []string{"2.05 first"}, w.told(), "of the answer to its registration")
 		last := w.requests()[len(w.requests())-1]
 		require.Greater(t, len(w.requests()), asked+1)
 		require.Equal(t, w.token(), last.Token)

@@ -14,9 +14,14 @@ type Profile struct {
 	MaxBlock int
 	// AckTimeout is ACK_TIMEOUT (0: 2 s), MaxRetransmit MAX_RETRANSMIT (0: 4; at most 10) and NStart NSTART (0: 1) of RFC 7252,
 	// Section 4.8. The lifetimes derived from them follow.
-	AckTimeout    time.Duration
+	AckTimeout time.Duration
+	// AckTimeout is at most 10 minutes.
 	MaxRetransmit int
 	NStart        int
+	// ProbingRate is PROBING_RATE (0: 1), in bytes a second: how fast Non-confirmable requests go to a peer that does not answer
+	// (Section 4.7). MaxLatency is MAX_LATENCY (0: 100 s; Section 4.8.2).
+	ProbingRate int
+	MaxLatency  time.Duration
 	// OneToken gives all blocks of a transfer of ours the same token, which some servers ask for, instead of one to each
 	// (S30; RFC 9175, Section 4.2). A transfer that begins again takes another one all the same.
 	OneToken bool
@@ -29,21 +34,25 @@ type profile struct {
 	exchangeLifetime time.Duration // EXCHANGE_LIFETIME, RFC 7252, Section 4.8.2
 	nonLifetime      time.Duration // NON_LIFETIME
 	transmitWait     time.Duration // MAX_TRANSMIT_WAIT
+	ackDelay         time.Duration // Limits.AckDelay, and less than the peer's ACK_TIMEOUT
 }
 
-func (p Profile) resolve() *profile {
+func (p Profile) resolve(ackDelay time.Duration) *profile {
 	set(&p.MaxBlock, 1024)
 	set(&p.AckTimeout, ackTimeout)
 	set(&p.MaxRetransmit, maxRetransmit)
 	set(&p.NStart, defaultNStart)
+	set(&p.ProbingRate, probingRate)
+	set(&p.MaxLatency, maxLatency)
 	p.MaxRetransmit = min(p.MaxRetransmit, maxMaxRetransmit)
-	r := &profile{Profile: p}
+	p.AckTimeout = min(p.AckTimeout, maxAckTimeout)
+	r := &profile{Profile: p, ackDelay: min(ackDelay, p.AckTimeout/2)}
 	r.szx, _ = fitSZX(p.MaxBlock)
 	jittered := float64(p.AckTimeout) * ackRandomFactor
 	span := time.Duration(jittered * float64(int(1)<<p.MaxRetransmit-1)) // MAX_TRANSMIT_SPAN
 	r.transmitWait = time.Duration(jittered * float64(int(2)<<p.MaxRetransmit-1))
-	r.exchangeLifetime = span + 2*maxLatency + p.AckTimeout // PROCESSING_DELAY is ACK_TIMEOUT
-	r.nonLifetime = span + maxLatency
+	r.exchangeLifetime = span + 2*p.MaxLatency + p.AckTimeout // PROCESSING_DELAY is ACK_TIMEOUT
+	r.nonLifetime = span + p.MaxLatency
 	return r
 }
 
@@ -53,12 +62,12 @@ type profiles struct {
 	known map[Profile]*profile
 }
 
-func (s *profiles) of(p Profile) *profile {
+func (s *profiles) of(p Profile, ackDelay time.Duration) *profile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.known[p]
 	if r == nil {
-		r = p.resolve()
+		r = p.resolve(ackDelay)
 		if s.known == nil || len(s.known) >= maxProfiles {
 			s.known = map[Profile]*profile{}
 		}
@@ -107,6 +116,8 @@ type state struct {
 	observations []*Observation       // of the peer
 	pendingBytes int                  // of the states that wait to be sent to it
 	rtt          time.Duration        // smoothed round trip of notifications; 0: none was acknowledged
+
+	probing *probing // it does not answer Non-confirmable requests; nil: it does
 
 	midUsed *[midBlocks]uint32 // when a Message ID of each block was last used, in Endpoint.seconds; 0 and nil: never
 }
@@ -172,7 +183,7 @@ func (p *Peer) dropStateLocked() {
 func (st *state) empty() bool {
 	return st.exchanges == 0 && len(st.records) == 0 && st.answered == [2]fifo{} && len(st.bodies) == 0 && len(st.kept) == 0 &&
 		len(st.sent) == 0 && len(st.calls) == 0 && st.active == 0 && len(st.waiting) == 0 && st.unacked == 0 &&
-		len(st.responses) == 0 && len(st.observations) == 0 && len(st.observed) == 0 && st.midUsed == nil
+		len(st.responses) == 0 && len(st.observations) == 0 && len(st.observed) == 0 && st.probing == nil && st.midUsed == nil
 }
 
 // ClosePeer forgets p. Pending calls of Do return ErrClosed, its observations end, later answers to its requests fail with
@@ -184,6 +195,7 @@ func (e *Endpoint) ClosePeer(p *Peer) {
 		p.mu.Unlock()
 		return
 	}
+	p.heardLocked()
 	p.closed, p.state = true, nil
 	if st == nil {
 		p.mu.Unlock()
@@ -249,7 +261,8 @@ func (p *Peer) alarm(now time.Time) {
 	st.sweepAt = time.Time{}
 	sec := e.seconds(now)
 	next := p.sweepRecordsLocked(sec)
-	for _, later := range []uint32{p.sweepBodiesLocked(sec), p.sweepKeptLocked(sec), p.midsFreeLocked(sec)} {
+	for _, later := range []uint32{p.sweepBodiesLocked(sec), p.sweepKeptLocked(sec), p.midsFreeLocked(sec),
+		p.sweepProbingLocked(now)} {
 		if next == 0 || later != 0 && later < next {
 			next = later
 		}

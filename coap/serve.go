@@ -42,6 +42,7 @@ func (p *Peer) admitLocked(m *Message, hash uint64, size int, now time.Time) (re
 		e.count.refuse(ReasonClosed)
 		return nil, nil
 	}
+	p.heardLocked()
 	st := p.requestStateLocked()
 	if r := st.records[m.MessageID]; r != nil && r.hash == hash {
 		e.count.duplicates.Add(1)
@@ -75,6 +76,7 @@ func (p *Peer) admitLocked(m *Message, hash uint64, size int, now time.Time) (re
 	x = &Exchange{asker: asker{peer: p, key: key, block2: b2, hasBlock2: has2}, request: *m, record: r, received: now, maxSize: size,
 		code: m.Code, con: m.Type == Confirmable, mid: m.MessageID, observe: m.observe()}
 	x.tokenLen = uint8(copy(x.token[:], m.Token))
+	_, x.asksSize = m.Options.Find(Size2)
 	if v, ok := m.Options.Uint(NoResponse); ok {
 		x.noResponse = uint8(v)
 	}

@@ -156,6 +156,7 @@ func (p *Peer) receiveACK(mid uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	p.heardLocked()
 	t := p.transmissionLocked(mid)
 	if t == nil || t.non {
 		if o := p.recentLocked(mid, now); o != nil { // of one that was overtaken: the peer is there
@@ -181,6 +182,7 @@ func (p *Peer) receiveReset(mid uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	p.heardLocked()
 	if t := p.transmissionLocked(mid); t != nil {
 		t.failedLocked(EndReset, now)
 		p.endTransmissionLocked(t)
