@@ -17,7 +17,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		return b
 	}
-	for state := range byte(6) {
+	for state := range byte(8) {
 		for _, m := range malformed {
 			f.Add(state, append([]byte{byte(len(m.in))}, m.in...))
 		}
@@ -27,11 +27,16 @@ func FuzzReceive(f *testing.F) {
 			Message{Code: GET, MessageID: 1, Options: path("a").AddUint(Block2, block{num: 3, szx: 2}.value())}))
 		f.Add(state, frame(Message{Type: Acknowledgement, MessageID: 1}, Message{Type: Reset, MessageID: 2},
 			Message{Type: Confirmable, Code: Content, MessageID: 3, Token: []byte("\x00\x00\x00\x00\x00\x00\x00\x01")}))
+		f.Add(state, frame(registration("a", "a", 0), registration("a", "b", 0), registration("b", "a", 0), registration("a", "a", 1),
+			Message{Type: Acknowledgement, MessageID: 2}, Message{Type: Reset, MessageID: 2}))
+		f.Add(state, frame(Message{Type: NonConfirmable, Code: Content, MessageID: 3, Token: []byte("\x00\x00\x00\x00\x00\x00\x00\x01"),
+			Options: Options(nil).AddUint(Observe, 3).AddUint(Block2, 8), Payload: make([]byte, 16)},
+			Message{Code: NotFound, MessageID: 4, Token: []byte("\x00\x00\x00\x00\x00\x00\x00\x01")}))
 		f.Add(state, frame(Message{Type: NonConfirmable, Code: PUT, Options: Options(nil).AddUint(NoResponse, 2)}))
 	}
 	f.Fuzz(func(t *testing.T, state byte, in []byte) {
 		var open []*Exchange
-		limits := Limits{MaxBody: 512, MaxRecordBytes: 2000, MaxExchanges: 3, MaxBodies: 2, MaxBodyBytesTotal: 4096, MaxKeptBytes: 2048}
+		limits := Limits{MaxBody: 512, MaxRecordBytes: 2000, MaxExchanges: 3, MaxBodies: 2, MaxBodyBytesTotal: 4096, MaxKeptBytes: 2048, MaxObservations: 2}
 		e := New(&Config{Limits: limits, Host: func(h string) bool { return h != "x" }, Handler: handlerFunc(func(x *Exchange) {
 			require.LessOrEqual(t, len(x.Request().Payload), 512)
 			if x.Request().Code == POST {
@@ -39,12 +44,14 @@ func FuzzReceive(f *testing.F) {
 				open = append(open, x)
 				return
 			}
-			_ = x.Respond(&Message{Code: Content, Payload: make([]byte, 1000)})
+			if o, err := x.RespondObserve(&Message{Code: Content, Payload: make([]byte, 1000)}, ObserveOptions{}); o != nil && err == nil {
+				_ = o.Notify(&Message{Code: Content, Payload: make([]byte, 1100)})
+			}
 		})})
 		conn := &recorder{}
 		p := e.NewPeer(conn, Profile{})
 		p.nextMID = 1
-		enter(t, e, p, state%6)
+		enter(t, e, p, state%8)
 		for len(in) > 0 {
 			n := min(int(in[0]), len(in)-1)
 			e.Receive(p, in[1:1+n])
@@ -53,7 +60,8 @@ func FuzzReceive(f *testing.F) {
 			require.LessOrEqual(t, s.RecordBytes, int64(2000+4*1200))
 			require.LessOrEqual(t, s.BodyBytes, int64(4096))
 			require.LessOrEqual(t, s.Bodies, int64(2))
-			require.LessOrEqual(t, s.KeptBytes, int64(2048+bodyCost))
+			require.LessOrEqual(t, s.KeptBytes, int64(2048+bodyCost+2*2048))
+			require.LessOrEqual(t, s.Observations, int64(2))
 			require.LessOrEqual(t, s.Exchanges, int64(3))
 		}
 		for i, x := range open {
@@ -69,7 +77,8 @@ func FuzzReceive(f *testing.F) {
 			_ = x.Respond(&Message{Code: Created})
 		}
 		s := e.Stats()
-		require.Zero(t, s.Records+s.RecordBytes+s.Bodies+s.BodyBytes+s.Kept+s.KeptBytes+s.Exchanges+s.Calls)
+		require.Zero(t, s.Records+s.RecordBytes+s.Bodies+s.BodyBytes+s.Kept+s.KeptBytes+s.Exchanges+s.Calls+s.Observations+s.Observed)
+		require.NoError(t, e.Shutdown(t.Context()))
 	})
 }
 
@@ -82,6 +91,14 @@ func enter(t *testing.T, e *Endpoint, p *Peer, state byte) {
 		e.Receive(p, wire(t, Message{Code: GET, Options: path("a").AddUint(Block2, 2)}))
 	case 3: // a request is in progress
 		e.Receive(p, wire(t, Message{Code: POST, MessageID: 9}))
+	case 6: // it observes, and a notification is under way
+		e.Receive(p, wire(t, registration("a", "a", 0)))
+	case 7: // it is observed
+		o := &Observed{peer: p, token: 1, request: Message{Code: GET}, notify: func(*Message) {}, taken: true}
+		p.mu.Lock()
+		p.stateLocked().observed = map[uint64]*Observed{1: o}
+		p.mu.Unlock()
+		e.count.observed.Add(1)
 	case 4, 5: // a request of ours waits
 		require.NoError(t, p.takeTurn(t.Context()))
 		_, _, err := p.begin(&Message{Type: Type(state - 4), Code: GET}, 1)
