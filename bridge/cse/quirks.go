@@ -46,6 +46,12 @@ func Quirks() []Quirk {
 				"bound to a device of this CSE reaches it without a token. What names nobody, as a notification to /, stays refused.",
 			apply: func(c *CSE) { c.NoToken = true },
 		},
+		{
+			Name: "unconditional",
+			Observation: "ACME 2026.05.1 and tinyIoT read no If-Match and no If-None-Match, and would change what a device wanted changed " +
+				"under a condition only. Such a request is refused with RSC 5001.",
+			apply: func(c *CSE) { c.Binding.Unconditional = true },
+		},
 	}
 }
 

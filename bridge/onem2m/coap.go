@@ -135,9 +135,7 @@ func (o *coapOptions) readPlain(m *coap.Message, opt *coap.Option) error {
 		o.hasAcc = true
 	case opt.ID == coap.URIHost, opt.ID == coap.URIPort, opt.ID == coap.Block1, opt.ID == coap.Block2:
 		// the endpoint's, which has judged them
-	case opt.ID == coap.IfMatch, opt.ID == coap.IfNoneMatch:
-		// Deviation: TS-0009, 6.4.6 lets them through; no cache of ours or a device's needs them (TS-0008, 6.4).
-		return notCarried("conditional requests have no parameter in a primitive")
+	case opt.ID == coap.IfMatch && !o.response, opt.ID == coap.IfNoneMatch && !o.response: // conditionsFromCoAP
 	case opt.ID.Critical(): // RFC 7252, Section 5.4.1
 		return badRequest("critical option is not understood")
 	}

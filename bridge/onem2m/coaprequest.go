@@ -35,11 +35,17 @@ func RequestFromCoAP(m *coap.Message, p CoAPProfile) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Operation = op
+	if m.Code != coap.FETCH {
+		if r.Operation, err = r.resolve(m.Code, op, explicit); err != nil {
+			return nil, err
+		}
+	}
+	if err = r.conditionsFromCoAP(m); err != nil {
+		return nil, err
+	}
 	if m.Code == coap.FETCH {
 		return r.fetch(m.Payload, media, explicit)
-	}
-	if r.Operation, err = r.resolve(m.Code, op, explicit); err != nil {
-		return nil, err
 	}
 	r.Content, r.MediaType = m.Payload, media
 	if len(m.Payload) == 0 {
@@ -110,6 +116,9 @@ func (r *Request) CoAP(p CoAPProfile) (*coap.Message, error) {
 		return nil, err
 	}
 	if m.Options, err = r.addAccept(m.Options); err != nil {
+		return nil, err
+	}
+	if m.Options, err = r.addConditions(m.Options); err != nil {
 		return nil, err
 	}
 	for i := range parameters {

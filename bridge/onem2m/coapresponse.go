@@ -14,6 +14,17 @@ func ResponseFromCoAP(m *coap.Message, req *Request, p CoAPProfile) (*Response, 
 	if err := o.read(m, p, func(row *parameter, value []byte) bool { return setField(row.response, s, value) }); err != nil {
 		return nil, badAnswer(err)
 	}
+	tag := ""
+	if b, ok := m.Options.Find(coap.ETag); ok && len(b) > 0 && len(b) <= maxTag {
+		tag = tagFromCoAP(b)
+	}
+	s.ETag = tag
+	s.MaxAge, _ = m.Options.Uint(coap.MaxAge)
+	if c := conditionOfCode(m.Code); c != ConditionNone && c.answers(req) {
+		if err := s.takeCondition(c, req, tag); err != nil {
+			return nil, badAnswer(err)
+		}
+	}
 	if s.Status == 0 {
 		var ok bool
 		if s.Status, ok = StatusOfCode(m.Code, req); !ok {
@@ -43,6 +54,14 @@ func ResponseFromCoAP(m *coap.Message, req *Request, p CoAPProfile) (*Response, 
 func (s *Response) CoAP(req *Request, p CoAPProfile) (*coap.Message, error) {
 	answer, op, want := s.completed(req)
 	code := s.Status.codeFor(op, s.Created != "")
+	switch {
+	case !s.Condition.answers(req):
+		return nil, badAnswer(badRequest("condition failed that nobody asked for"))
+	case s.Condition == NotModified:
+		code = coap.Valid
+	case s.Condition == PreconditionFailed:
+		code = coap.PreconditionFailed
+	}
 	m := &coap.Message{Code: code, Options: make(coap.Options, 0, 10)}
 	segments, err := Segments(s.Created)
 	if err != nil {
@@ -54,15 +73,20 @@ func (s *Response) CoAP(req *Request, p CoAPProfile) (*coap.Message, error) {
 	for _, segment := range segments {
 		m.Options = m.Options.AddString(coap.LocationPath, segment)
 	}
-	if len(s.Content) > 0 && !(op == Notify && s.Status == StatusOK) { // TS-0008, table 6.2.4-1: no payload
+	if len(s.Content) > 0 && code != coap.Valid && !(op == Notify && s.Status == StatusOK) { // TS-0008, table 6.2.4-1: no payload
 		id, ok := contentFormat(s.MediaType, want)
 		if !ok {
 			return nil, badAnswer(notCarried("media type has no Content-Format"))
 		}
 		m.Options, m.Payload = m.Options.AddUint(coap.ContentFormat, id), s.Content
 	}
-	if code == coap.Content { // TS-0008, 6.4: what is not cached is never stale, and there is no ETag to revalidate
-		m.Options = m.Options.AddUint(coap.MaxAge, 0)
+	if code == coap.Content || code == coap.Valid { // TS-0008, 6.4: what the CSE doesn't let a device keep is never stale
+		m.Options = m.Options.AddUint(coap.MaxAge, s.MaxAge)
+		if tag, ok := tagToCoAP(s.ETag); ok {
+			m.Options = m.Options.Add(coap.ETag, tag)
+		} else if code == coap.Valid { // RFC 7252, Section 5.9.1.3
+			return nil, badAnswer(badRequest("nothing is modified, and the entity tag has no form in CoAP"))
+		}
 	}
 	for i := range parameters {
 		if m.Options, err = appendField(m.Options, &parameters[i], parameters[i].response, &answer, p); err != nil {

@@ -30,6 +30,9 @@ type HTTPProfile struct {
 	AuthorizationTaken bool
 	// TokensInQuery sends Tokens as tkns in the query, as CoAP does, and leaves Authorization alone.
 	TokensInQuery bool
+	// Unconditional says that it ignores If-Match and If-None-Match, which TS-0009, 6.4.6 asks only of a CSE that sends ETag: a
+	// request that depends on them is 5001.
+	Unconditional bool
 }
 
 // The headers that have no row in parameters.
@@ -39,6 +42,10 @@ const (
 	headerAuthorization   = "Authorization"
 	headerContentLocation = "Content-Location"
 	headerETag            = "ETag"
+	headerIfMatch         = "If-Match"
+	headerIfNoneMatch     = "If-None-Match"
+	headerCacheControl    = "Cache-Control"
+	headerAge             = "Age"
 )
 
 // appendHeader appends the header of row, when the parameter is there.
@@ -98,8 +105,9 @@ func parseNumber(s string) (v uint32, ok bool) {
 
 // httpHeaders are the headers of one message that have no row in parameters.
 type httpHeaders struct {
-	contentType, accept, authorization, contentLocation, etag string
-	seen                                                      uint32 // bit n: parameters[n]
+	contentType, authorization, contentLocation, etag string
+	accept, ifMatch, ifNoneMatch, cacheControl, age   string // may come in several fields
+	seen                                              uint32 // bit n: parameters[n]
 }
 
 // read takes the headers, and hands each of oneM2M to set. Names are compared without case (TS-0009, 5.1), unknown ones are
@@ -126,8 +134,16 @@ func (h *httpHeaders) read(header []HeaderField, set func(*parameter, string) bo
 				*own.at = f.Value
 			}
 		}
-		if strings.EqualFold(f.Name, headerAccept) { // a list, which may come in several fields
-			h.accept = strings.TrimPrefix(h.accept+","+f.Value, ",")
+		for _, list := range [...]struct {
+			name string
+			at   *string
+		}{
+			{headerAccept, &h.accept}, {headerIfMatch, &h.ifMatch}, {headerIfNoneMatch, &h.ifNoneMatch},
+			{headerCacheControl, &h.cacheControl}, {headerAge, &h.age},
+		} {
+			if strings.EqualFold(f.Name, list.name) {
+				*list.at = strings.TrimPrefix(*list.at+","+f.Value, ",")
+			}
 		}
 	}
 	return nil

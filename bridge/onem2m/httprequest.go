@@ -18,6 +18,9 @@ func (r *Request) HTTP(p HTTPProfile) (*HTTPRequest, error) {
 	if len(r.Tokens) > 0 && p.AuthorizationTaken && !p.TokensInQuery {
 		return nil, notCarried("Tokens have no place beside the bridge's own Authorization")
 	}
+	if p.Unconditional && r.dependsOnConditions() {
+		return nil, notCarried("CSE doesn't look at the request's conditions")
+	}
 	target, err := AppendPath(make([]byte, 0, len(r.To)+32*len(r.Query)+16), r.To)
 	if err != nil {
 		return nil, err
@@ -38,6 +41,12 @@ func (r *Request) HTTP(p HTTPProfile) (*HTTPRequest, error) {
 	}
 	if len(r.Accept) > 0 {
 		h.Header = append(h.Header, HeaderField{headerAccept, strings.Join(r.Accept, ", ")})
+	}
+	if len(r.IfMatch) > 0 {
+		h.Header = append(h.Header, HeaderField{headerIfMatch, strings.Join(r.IfMatch, ", ")})
+	}
+	if len(r.IfNoneMatch) > 0 {
+		h.Header = append(h.Header, HeaderField{headerIfNoneMatch, strings.Join(r.IfNoneMatch, ", ")})
 	}
 	if len(r.Tokens) > 0 && !p.TokensInQuery { // TS-0009, 6.4
 		h.Header = append(h.Header, HeaderField{headerAuthorization, strings.Join(r.Tokens, "+")})
@@ -113,6 +122,12 @@ func RequestFromHTTP(h *HTTPRequest) (*Request, error) {
 	}
 	if len(h.Body) > 0 {
 		r.Content, r.MediaType = h.Body, media
+	}
+	if r.IfMatch, err = parseTags(headers.ifMatch, false); err != nil {
+		return nil, err
+	}
+	if r.IfNoneMatch, err = parseTags(headers.ifNoneMatch, true); err != nil {
+		return nil, err
 	}
 	if r.Accept, err = parseAccept(headers.accept); err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package onem2m
 
+import "strconv"
+
 // HTTP writes s as the HTTP response to req (TS-0009, 6.3); req may be nil. X-M2M-RSC is always there.
 func (s *Response) HTTP(req *Request) (*HTTPResponse, error) {
 	answer, _, _ := s.completed(req)
@@ -23,6 +25,18 @@ func (s *Response) HTTP(req *Request) (*HTTPResponse, error) {
 		}
 		h.Header = append(h.Header, HeaderField{headerETag, s.ETag})
 	}
+	if s.MaxAge > 0 {
+		h.Header = append(h.Header, HeaderField{headerCacheControl, "max-age=" + strconv.FormatUint(uint64(s.MaxAge), 10)})
+	}
+	switch {
+	case !s.Condition.answers(req):
+		return nil, badAnswer(badRequest("condition failed that nobody asked for"))
+	case s.Condition == NotModified:
+		h.Status = 304
+		return h, nil
+	case s.Condition == PreconditionFailed:
+		h.Status = 412
+	}
 	if len(s.Content) > 0 {
 		if formatOfMedia(s.MediaType) == nil {
 			return nil, badAnswer(notCarried("media type is unknown"))
@@ -41,7 +55,15 @@ func ResponseFromHTTP(h *HTTPResponse, req *Request) (*Response, error) {
 		return nil, badAnswer(err)
 	}
 	foreign := s.Status == 0
-	if foreign {
+	if c := conditionOfHTTP(h.Status); c == NotModified && !c.answers(req) {
+		return nil, badAnswer(badRequest("HTTP status is no final answer"))
+	} else if c != ConditionNone && c.answers(req) {
+		if err := s.takeCondition(c, req, headers.etag); err != nil {
+			return nil, badAnswer(err)
+		}
+		foreign = foreign && c != NotModified
+	}
+	if s.Status == 0 {
 		var ok bool
 		if s.Status, ok = StatusOfHTTP(h.Status, req); !ok {
 			return nil, badAnswer(badRequest("HTTP status is no final answer"))
@@ -50,7 +72,7 @@ func ResponseFromHTTP(h *HTTPResponse, req *Request) (*Response, error) {
 	if err := s.match(req); err != nil {
 		return nil, err
 	}
-	if len(h.Body) > 0 {
+	if len(h.Body) > 0 && s.Condition != NotModified {
 		media, _, err := parseContentType(headers.contentType, !foreign)
 		if err != nil {
 			return nil, badAnswer(err)
@@ -62,7 +84,10 @@ func ResponseFromHTTP(h *HTTPResponse, req *Request) (*Response, error) {
 	if !validText(headers.etag) {
 		return nil, badAnswer(badRequest("ETag holds a byte that is not allowed"))
 	}
-	s.ETag = headers.etag
+	if s.ETag == "" {
+		s.ETag = headers.etag
+	}
+	s.MaxAge = maxAge(headers.cacheControl, headers.age)
 	if headers.contentLocation != "" && (s.Status == StatusCreated || s.Status < StatusOK) {
 		var err error
 		if s.Created, err = parseCreated(headers.contentLocation); err != nil {

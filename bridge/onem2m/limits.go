@@ -14,6 +14,8 @@ const (
 	maxTokens       = 16   // of one request
 	maxToken        = 4096 // bytes of one token
 	maxMembers      = 64   // of the notificationURI list
+	maxTags         = 16   // entity tags of one If-Match or If-None-Match
+	maxTag          = 8    // bytes of a CoAP entity tag (RFC 7252, Section 5.10.6)
 	maxAccept       = 16   // media types of one Accept header
 
 	maxContentOffset = 0xffff // Content Offset is 2 bytes in CoAP (TS-0008, table 6.2.2.4.0-1)

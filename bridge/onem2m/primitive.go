@@ -97,6 +97,11 @@ type Request struct {
 	MediaType string   // of Content, without ";ty="; "" when there is no Content
 	Accept    []string // media types, in order of preference
 
+	// IfMatch and IfNoneMatch are HTTP's preconditions and CoAP's (RFC 9110, Section 13.1; RFC 7252, Section 5.10.8): entity
+	// tags as HTTP writes them, quotes included and never weak, or "*" alone. A RETRIEVE has tags in IfNoneMatch, which CoAP has
+	// as ETag; any other operation has "*".
+	IfMatch, IfNoneMatch []string
+
 	acceptID uint16 // the number that a device accepts, where it is a later synonym of Accept[0]'s; else 0
 }
 
@@ -116,8 +121,10 @@ type Response struct {
 	AuthSignatureRequest string // asri
 	VendorInformation    string // vsi
 
-	Created   string // URI of the created resource: Location-Path, Content-Location; in the form of To
-	ETag      string // opaque, as the HTTP header has it; "" when absent
+	Created   string    // URI of the created resource: Location-Path, Content-Location; in the form of To
+	ETag      string    // opaque, as the HTTP header has it; "" when absent
+	MaxAge    uint32    // seconds for which the answer may be kept; 0, which nobody has to say: it may not (TS-0008, 6.4)
+	Condition Condition // what became of the request's condition
 	Content   []byte
 	MediaType string
 }

@@ -223,7 +223,8 @@ func requireCleanHTTP(t testing.TB, r *Request, h *HTTPRequest) {
 			require.Equal(t, 1, strings.Count(pair, "="))
 		}
 	}
-	known := map[string]bool{headerContentType: true, headerAccept: true, headerAuthorization: true}
+	known := map[string]bool{headerContentType: true, headerAccept: true, headerAuthorization: true, headerIfMatch: true,
+		headerIfNoneMatch: true}
 	for i := range parameters {
 		known[parameters[i].header] = true
 	}

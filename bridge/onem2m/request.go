@@ -38,7 +38,7 @@ func (r *Request) check() error {
 	case len(r.Accept) > maxAccept:
 		return badRequest("Accept has too many media types")
 	}
-	return nil
+	return r.checkConditions()
 }
 
 // checkOutgoing is check for a primitive that is about to be written, whose fields may come from anywhere.
