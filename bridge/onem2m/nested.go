@@ -154,7 +154,7 @@ func primitiveName(name string) bool {
 		name = name[i+1:]
 	}
 	switch name {
-	case "rqp", "rqps", "rsp", "rsps", "apv", "orq", "requestPrimitive", "responsePrimitive":
+	case "rqp", "rqps", "agrp", "rsp", "rsps", "apv", "orq", "requestPrimitive", "responsePrimitive":
 		return true
 	}
 	return false

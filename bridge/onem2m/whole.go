@@ -80,8 +80,12 @@ func RequestIDFromPrimitive(content []byte, media string) string {
 	if err != nil {
 		return ""
 	}
-	r := memberReader{content: content, f: f, spans: spans}
-	if s := r.text(root, "rqi"); !r.bad {
+	i := memberOf(spans, root, "rqi")
+	if i < 0 {
+		return ""
+	}
+	v, err := parseTree(content[spans[i].start:spans[i].end], f)
+	if s, ok := joined(v); err == nil && ok && validText(s) { // as fetchParameter reads it
 		return s
 	}
 	return ""

@@ -102,7 +102,7 @@ func TestPrimitiveContentIsKept(t *testing.T) {
 func TestRequestIDFromPrimitive(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		`{"m2m:rqp":{"rqi":"r","op":9}}`: "r", `{"rqi":"r"}`: "r", `{"rqi":1}`: "", `{"rqi":"a\nb"}`: "", `{"rqi":"r"`: "", `[]`: "", ``: "",
+		`{"m2m:rqp":{"rqi":"r","op":9}}`: "r", `{"rqi":"r"}`: "r", `{"rqi":1}`: "1", `{"rqi":{}}`: "", `{"rqi":"a\nb"}`: "", `{"rqi":"r"`: "", `[]`: "", ``: "",
 	} {
 		require.Equal(t, want, RequestIDFromPrimitive([]byte(in), jsonMedia), in)
 	}
