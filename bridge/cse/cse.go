@@ -64,6 +64,11 @@ type CSE struct {
 	MaxConns       int           // connections for each client; 0 means 64
 	MaxAnswer      int           // bytes of an answer's content; 0 means 1 MiB
 
+	// A Poller holds up to MaxPolls requests open, on connections beside MaxConns; 0 means 64. Each waits for PollTimeout, or
+	// 2 s while more AEs are polled for than that; 0 means 60 s.
+	MaxPolls    int
+	PollTimeout time.Duration
+
 	// Deduplicates says that the CSE answers a repeated Request Identifier of an Originator without executing it again.
 	// Standard CSEs don't have to; then leave it false.
 	Deduplicates bool
@@ -92,13 +97,15 @@ type Client struct {
 	targets   map[string]*target
 	fallback  *target // of Upstreams without a name; nil when there is none
 	endpoints map[bridge.Upstream]*endpoint
+	polls     map[bridge.Upstream]*endpoint // of the same CSEs and clients: polls take no place from requests
 }
 
 var _ bridge.ServiceLayer = (*Client)(nil)
 
 // New checks cfg and returns its Client. Every fault is named at once. It opens no connection.
 func New(cfg Config) (*Client, error) {
-	c := &Client{targets: make(map[string]*target), endpoints: make(map[bridge.Upstream]*endpoint)}
+	c := &Client{targets: make(map[string]*target), endpoints: make(map[bridge.Upstream]*endpoint),
+		polls: make(map[bridge.Upstream]*endpoint)}
 	var errs []error
 	if len(cfg.CSEs) == 0 {
 		errs = append(errs, errors.New("cse: no CSE is configured"))
@@ -129,14 +136,22 @@ func (c *Client) add(cfg CSE, only bool) error {
 		}
 		c.fallback = t
 	}
-	c.endpoints[bridge.Upstream{CSE: cfg.Name}] = newEndpoint(t, cfg.Certificate)
+	c.addClient(t, "", cfg.Certificate)
 	for name, identity := range cfg.Clients {
 		if name == "" || identity == nil {
 			return errors.New("a further client lacks its name or its certificate")
 		}
-		c.endpoints[bridge.Upstream{CSE: cfg.Name, Client: name}] = newEndpoint(t, identity)
+		c.addClient(t, name, identity)
 	}
 	return nil
+}
+
+func (c *Client) addClient(t *target, name string, identity Identity) {
+	up := bridge.Upstream{CSE: t.Name, Client: name}
+	c.endpoints[up] = newEndpoint(t, identity)
+	polled := *t
+	polled.MaxConns, polled.Timeout, polled.stats = t.MaxPolls, t.PollTimeout+pollGrace, newStats()
+	c.polls[up] = newEndpoint(&polled, identity)
 }
 
 func newTarget(cfg CSE) (*target, error) {
@@ -152,7 +167,8 @@ func newTarget(cfg CSE) (*target, error) {
 		return nil, errors.New("the CA is missing; the system's trust store is never used")
 	case cfg.Certificate == nil:
 		return nil, errors.New("the client certificate is missing")
-	case cfg.Timeout < 0 || cfg.ConnectTimeout < 0 || cfg.IdleTimeout < 0 || cfg.MaxConns < 0 || cfg.MaxAnswer < 0:
+	case cfg.Timeout < 0 || cfg.ConnectTimeout < 0 || cfg.IdleTimeout < 0 || cfg.MaxConns < 0 || cfg.MaxAnswer < 0,
+		cfg.MaxPolls < 0 || cfg.PollTimeout < 0:
 		return nil, errors.New("a limit is negative")
 	}
 	if cfg.ServerName == "" {
@@ -174,6 +190,7 @@ func (t *target) setDefaults() {
 		value time.Duration
 	}{
 		{&t.Timeout, defaultTimeout}, {&t.ConnectTimeout, defaultConnect}, {&t.IdleTimeout, defaultIdleTimeout},
+		{&t.PollTimeout, defaultPollTimeout},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -181,6 +198,9 @@ func (t *target) setDefaults() {
 	}
 	if t.MaxConns == 0 {
 		t.MaxConns = defaultMaxConns
+	}
+	if t.MaxPolls == 0 {
+		t.MaxPolls = defaultMaxPolls
 	}
 	if t.MaxAnswer == 0 {
 		t.MaxAnswer = defaultMaxAnswer
@@ -252,15 +272,17 @@ func (e *endpoint) do(ctx context.Context, start time.Time, h *onem2m.HTTPReques
 
 // Renew lets connections that were authenticated with earlier certificates end with their present request.
 func (c *Client) Renew() {
-	for _, e := range c.endpoints {
+	for up, e := range c.endpoints {
 		e.renew()
+		c.polls[up].renew()
 	}
 }
 
 // Close cuts every connection, those of requests under way too; it doesn't wait for their Do to return.
 func (c *Client) Close() error {
-	for _, e := range c.endpoints {
+	for up, e := range c.endpoints {
 		e.close()
+		c.polls[up].close()
 	}
 	return nil
 }

@@ -73,27 +73,43 @@ func statusOf(err error) onem2m.StatusCode {
 
 // deliver hands the request on. Whatever leads nowhere takes the same way to the same answer (S43).
 func (d *Downlink) deliver(p *downPeer, token, target string, r *onem2m.Request) *onem2m.Response {
-	now := time.Now()
-	deadline := now.Add(d.cfg.Timeout)
-	if r.RequestExpiration != "" {
-		at, err := onem2m.ParseTimestamp(r.RequestExpiration, now)
-		if err != nil {
-			d.stats.refuse(DownlinkPrimitive)
-			return &onem2m.Response{Status: statusOf(err)}
-		}
-		if at.Before(deadline) {
-			deadline = at
-		}
+	ctx, cancel, err := within(d.life, d.cfg.Timeout, r)
+	if err != nil {
+		d.stats.refuse(DownlinkPrimitive)
+		return &onem2m.Response{Status: statusOf(err)}
 	}
-	ctx, cancel := context.WithDeadline(d.life, deadline)
 	defer cancel()
 	resp, err := d.cfg.Deliver.Deliver(ctx, bridge.Downstream{CSE: p.Name, Token: token}, r)
 	if p.NoToken && errors.Is(err, bridge.ErrNoAccess) {
 		resp, err = d.deliverWithoutToken(ctx, p, target, r)
 	}
+	if errors.Is(err, bridge.ErrNoAccess) {
+		d.stats.refuse(DownlinkNoAccess)
+	}
+	return delivered(resp, err)
+}
+
+// within is the time for a request of a CSE: until its rqet, or for timeout where that is earlier.
+func within(parent context.Context, timeout time.Duration, r *onem2m.Request) (context.Context, context.CancelFunc, error) {
+	now := time.Now()
+	deadline := now.Add(timeout)
+	if r.RequestExpiration != "" {
+		at, err := onem2m.ParseTimestamp(r.RequestExpiration, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		if at.Before(deadline) {
+			deadline = at
+		}
+	}
+	ctx, cancel := context.WithDeadline(parent, deadline)
+	return ctx, cancel, nil
+}
+
+// delivered is the response for what a Deliverer returned.
+func delivered(resp *onem2m.Response, err error) *onem2m.Response {
 	switch {
 	case errors.Is(err, bridge.ErrNoAccess):
-		d.stats.refuse(DownlinkNoAccess)
 		return &onem2m.Response{Status: onem2m.StatusNotFound}
 	case err == nil && resp != nil:
 		return resp

@@ -33,4 +33,14 @@ const (
 	maxNames              = 64               // subjectAltNames that are looked at; stops a certificate of 10,000
 	minAcceptPause        = 5 * time.Millisecond
 	maxAcceptPause        = time.Second // after a failed accept, which may pass
+
+	defaultPollTimeout = 60 * time.Second // below what proxies end a silent exchange after
+	defaultMaxPolls    = 64               // a CSE may hold a thread for each
+	shortPoll          = 2 * time.Second  // while AEs wait for their turn
+	pollGrace          = 10 * time.Second // beyond rqet for the CSE to say that nothing came
+	maxPollDeliveries  = 256              // requests at devices at once for one CSE; beyond it they hold their polls' places
+	maxStreak          = 8                // turns in a row for an AE whose channel delivers, while others wait
+	minPollPause       = time.Second      // after a failure; doubled up to
+	maxPollPause       = time.Minute
+	maxAnswerTries     = 3 // of a device's answer to a CSE that is not reached
 )
