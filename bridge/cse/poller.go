@@ -294,7 +294,6 @@ func (c *polledCSE) turn(ctx context.Context, w *watch, timeout time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.endPoll = nil
-	c.stats.polls[outcome]++
 	if outcome == PollGone {
 		p.cfg.Log.Debug("polled AE is gone", "err", string(outcome))
 		c.forgetLocked(w)
@@ -308,9 +307,13 @@ func (c *polledCSE) turn(ctx context.Context, w *watch, timeout time.Duration) {
 	}
 	if outcome == PollDelivered {
 		p.mu.Unlock()
-		c.handOver(w, found)
+		sound := c.handOver(w, found)
 		p.mu.Lock()
+		if !sound {
+			outcome = PollFailed
+		}
 	}
+	c.stats.polls[outcome]++
 	*place--
 	c.queueLocked(w, outcome)
 	c.goOnLocked()

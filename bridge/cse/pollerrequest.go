@@ -24,7 +24,7 @@ const (
 	PollDelivered   PollOutcome = "delivered"   // it brought a request, or several
 	PollEmpty       PollOutcome = "empty"       // nothing waited until the poll's end
 	PollGone        PollOutcome = "gone"        // the AE is not there any more, and is forgotten
-	PollFailed      PollOutcome = "failed"      // refused, without a channel, not answered in time or wrongly
+	PollFailed      PollOutcome = "failed"      // refused, without a channel, not answered in time or wrongly, or with nothing that is a request
 	PollUnreachable PollOutcome = "unreachable" // the CSE is not reached
 	PollCancelled   PollOutcome = "cancelled"   // by Forget or Shutdown
 )
@@ -145,12 +145,13 @@ func firstAddress(resp *onem2m.Response, member string) string {
 	return first
 }
 
-// handOver delivers what a poll brought, one request after the other, and answers each.
-func (c *polledCSE) handOver(w *watch, found *onem2m.Response) {
+// handOver delivers what a poll brought, one request after the other, and answers each. It reports
+// whether there was any.
+func (c *polledCSE) handOver(w *watch, found *onem2m.Response) (sound bool) {
 	parts, err := onem2m.SplitPrimitives(found.Content, found.MediaType)
 	if err != nil {
 		c.count(func(s *pollStats) { s.malformed++ })
-		return
+		return false
 	}
 	for _, part := range parts {
 		req, err := onem2m.ParsePrimitive(part, found.MediaType)
@@ -162,12 +163,14 @@ func (c *polledCSE) handOver(w *watch, found *onem2m.Response) {
 			}
 			continue
 		}
+		sound = true
 		c.count(func(s *pollStats) { s.requests++ })
 		resp := c.deliver(w, req)
 		if req.ResponseType != onem2m.NoResponse { // TS-0004, 6.3.4.2.6
 			c.answer(w, req, resp, found.MediaType)
 		}
 	}
+	return sound
 }
 
 func (c *polledCSE) deliver(w *watch, req *onem2m.Request) *onem2m.Response {

@@ -13,6 +13,8 @@ const (
 	tyContainer       = 3
 	tyContentInstance = 4
 	tyCSEBase         = 5
+	tyPollingChannel  = 15
+	tyRequest         = 17
 	tySubscription    = 23
 )
 
@@ -58,7 +60,7 @@ func typeOf(ty int) (typeInfo, bool) {
 	case tyCSEBase:
 		return typeInfo{root: "m2m:cb", prefix: "cb", children: []int{tyAE, tyContainer, tySubscription}}, true
 	case tyAE:
-		return typeInfo{root: "m2m:ae", prefix: "ae", children: []int{tyContainer, tySubscription}, attrs: common(map[string]rule{
+		return typeInfo{root: "m2m:ae", prefix: "ae", children: []int{tyContainer, tyPollingChannel, tySubscription}, attrs: common(map[string]rule{
 			"api": {kind: text, mandatory: true, fixed: true}, "rr": {kind: boolean, mandatory: true}, "srv": {kind: texts},
 			"apn": {kind: text}, "poa": {kind: texts}, "or": {kind: text}, "nl": {kind: text}, "csz": {kind: texts},
 		})}, true
@@ -73,6 +75,10 @@ func typeOf(ty int) (typeInfo, bool) {
 		return typeInfo{root: "m2m:cin", prefix: "cin", attrs: common(map[string]rule{
 			"con": {mandatory: true}, "cnf": {kind: text}, "or": {kind: text},
 		})}, true
+	case tyPollingChannel:
+		return typeInfo{root: "m2m:pch", prefix: "pch", attrs: common(map[string]rule{})}, true
+	case tyRequest:
+		return typeInfo{root: "m2m:req", prefix: "req"}, true
 	case tySubscription:
 		return typeInfo{root: "m2m:sub", prefix: "sub", attrs: common(map[string]rule{
 			"nu": {kind: texts, mandatory: true}, "enc": {kind: criteria}, "nct": {kind: uint},

@@ -19,7 +19,7 @@ func (c *CSE) create(ctx context.Context, q *request) (*result, error) {
 		return nil, refuse(badRequest, "rcn is not one of CREATE")
 	}
 	t, known := typeOf(q.ty)
-	if !known || q.ty == tyCSEBase {
+	if !known || q.ty == tyCSEBase || q.ty == tyRequest {
 		return nil, refuse(notImplemented, "resource type is not supported")
 	}
 	attrs, err := parseResource(q.body, q.format, t.root)
@@ -69,8 +69,12 @@ func (c *CSE) insertLocked(q *request, t typeInfo, r *resource) error {
 	if err := r.takeName(t, parent); err != nil {
 		return err
 	}
-	r.parent, r.ct = parent, time.Now()
-	r.lt = r.ct
+	if r.ty == tyPollingChannel {
+		if parent.pollingChannel() != nil { // TS-0001, table 9.6.5-1
+			return refuse(conflict, "the AE has a polling channel")
+		}
+		r.channel = newChannel()
+	}
 	if r.ty == tyContentInstance {
 		r.size = contentSize(r.attrs["con"])
 		if mbs := parent.attrs.number("mbs", -1); mbs >= 0 && r.size > mbs {
@@ -79,14 +83,23 @@ func (c *CSE) insertLocked(q *request, t typeInfo, r *resource) error {
 		if parent.attrs.number("mni", 1) == 0 {
 			return refuse(notAcceptable, "the container's mni is 0")
 		}
+		r.parent, r.ct = parent, time.Now()
+		r.lt = r.ct
 		c.byID[r.ri] = r
 		parent.addInstance(r, c.forgetLocked)
 	} else {
-		c.byID[r.ri] = r
-		parent.children = append(parent.children, r)
+		c.putLocked(parent, r)
 	}
 	c.eventLocked(parent, netCreateChild, r, r.represent())
 	return nil
+}
+
+// putLocked makes r the newest child of parent.
+func (c *CSE) putLocked(parent, r *resource) {
+	r.parent, r.ct = parent, time.Now()
+	r.lt = r.ct
+	c.byID[r.ri] = r
+	parent.children = append(parent.children, r)
 }
 
 // parentLocked returns the target, if the Originator may create this type there. Every registered or yet unregistered

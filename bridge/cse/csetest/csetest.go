@@ -1,10 +1,10 @@
 // Package csetest is an in-memory CSE over HTTPS for tests and for the demo: CSEBase, AE, container, contentInstance with
-// la and ol, subscription with verification and notification, and discovery, by TS-0001, TS-0004 and the HTTP binding
+// la and ol, subscription with verification and notification, pollingChannel, request and discovery, by TS-0001, TS-0004 and the HTTP binding
 // TS-0009.
 //
 // It is a test double, not a product: everything is lost when the process ends, access control knows only a resource's
-// creator and one administrator, resources don't expire, there are no groups, announcements, polling channels or
-// non-blocking requests, and one lock covers the whole tree. What it does do, it does by the book, and it reads HTTP with
+// creator and one administrator, resources don't expire, there are no groups, announcements, a
+// non-blocking request is executed before it is answered, and one lock covers the whole tree. What it does do, it does by the book, and it reads HTTP with
 // code of its own: it shares no line with the bridge's bindings, so that both can't agree on the same mistake. Attribute
 // values are kept and given back byte for byte.
 //
@@ -119,7 +119,7 @@ func (c *CSE) clearLocked() {
 	now := time.Now()
 	id := strings.TrimPrefix(c.cfg.ID, "/")
 	c.base = &resource{ty: tyCSEBase, ri: id, rn: c.cfg.Name, creator: c.cfg.Admin, ct: now, lt: now, attrs: attributes{
-		"csi": quote(c.cfg.ID), "cst": []byte("1"), "srt": []byte("[2,3,4,5,23]"), "srv": []byte(`["2a","3","4"]`),
+		"csi": quote(c.cfg.ID), "cst": []byte("1"), "srt": []byte("[2,3,4,5,15,17,23]"), "srv": []byte(`["2a","3","4"]`),
 		"poa": []byte("[]"), "csz": []byte(`["application/json","application/cbor"]`),
 	}}
 	c.byID = map[string]*resource{id: c.base}

@@ -9,6 +9,7 @@ const (
 	maxInstances      = 10_000  // contentInstances of a container without mni: a demo that runs for weeks stays small
 	maxDiscovery      = 10_000  // resources that one discovery names, when the request has no lim
 	maxQueued         = 1024    // notifications that wait; further ones are lost and counted
+	maxRequests       = 1000    // <request> resources; the oldest goes
 	maxNotifyAnswer   = 64 << 10
 	defaultRecord     = 1000     // requests that Requests keeps
 	maxRecordBytes    = 16 << 20 // bytes of bodies that Requests keeps

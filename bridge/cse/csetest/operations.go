@@ -32,6 +32,21 @@ func (c *CSE) perform(ctx context.Context, q *request) (*result, error) {
 		return nil, refuse(badRequest, "X-M2M-Origin is missing")
 	}
 	q.from = c.originator(q.from)
+	if rt := q.first("rt"); rt == "1" || rt == "2" {
+		return c.accept(ctx, q)
+	}
+	return c.dispatch(ctx, q)
+}
+
+// dispatch executes the operation.
+func (c *CSE) dispatch(ctx context.Context, q *request) (*result, error) {
+	ch, err := c.channelOf(q)
+	switch {
+	case err != nil:
+		return nil, err
+	case ch != nil:
+		return c.poll(ctx, ch, q)
+	}
 	switch q.op {
 	case opCreate:
 		return c.create(ctx, q)
@@ -150,7 +165,7 @@ func (c *CSE) update(q *request) (*result, error) {
 	if !c.allowed(q.from, r) {
 		return nil, refuse(noPrivilege, "originator has no privilege")
 	}
-	if r.ty == tyContentInstance || r.ty == tyCSEBase || isVirtual(q.to) { // TS-0001, 10.2.4.4
+	if r.ty == tyContentInstance || r.ty == tyCSEBase || r.ty == tyRequest || isVirtual(q.to) { // TS-0001, 10.2.4.4
 		return nil, refuse(operationNotAllowed, "the resource can't be updated")
 	}
 	t, _ := typeOf(r.ty)

@@ -30,6 +30,8 @@ type request struct {
 	rvi    string
 	ty     int // 0: absent
 	query  map[string][]string
+	rqet   string
+	rtu    []string // X-M2M-RTU; nil: absent
 	body   []byte
 	format format // of body
 	accept format // of the answer
@@ -38,7 +40,8 @@ type request struct {
 // parseRequest reads an HTTP request by TS-0009, 6.2 to 6.4. The returned request is never nil: what was read before the
 // fault says how to answer.
 func (c *CSE) parseRequest(r *http.Request) (*request, error) {
-	q := &request{from: r.Header.Get("X-M2M-Origin"), rqi: r.Header.Get("X-M2M-RI"), rvi: r.Header.Get("X-M2M-RVI")}
+	q := &request{from: r.Header.Get("X-M2M-Origin"), rqi: r.Header.Get("X-M2M-RI"), rvi: r.Header.Get("X-M2M-RVI"),
+		rqet: r.Header.Get("X-M2M-RET"), rtu: r.Header["X-M2m-Rtu"]}
 	var err error
 	if q.accept, err = parseAccept(r.Header.Values("Accept")); err != nil {
 		return q, err
@@ -49,7 +52,7 @@ func (c *CSE) parseRequest(r *http.Request) (*request, error) {
 	if err := c.checkVersion(q.rvi); err != nil {
 		return q, err
 	}
-	if err := checkExpiration(r.Header.Get("X-M2M-RET")); err != nil {
+	if err := checkExpiration(q.rqet); err != nil {
 		return q, err
 	}
 	if q.body, err = io.ReadAll(r.Body); err != nil {
@@ -183,9 +186,7 @@ func (q *request) parseTarget(target string) error {
 // checkQuery refuses what this CSE doesn't do, rather than leave it out silently.
 func (q *request) checkQuery() error {
 	switch rt := q.first("rt"); rt {
-	case "", "3", "4": // blocking, or the receiver's choice
-	case "1", "2":
-		return refuse(nonBlockingRefused, "non-blocking requests are not supported")
+	case "", "1", "2", "3", "4": // 4 is the receiver's choice: blocking
 	default:
 		return refuse(badRequest, "response type is not supported")
 	}

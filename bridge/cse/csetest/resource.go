@@ -23,6 +23,7 @@ type resource struct {
 	instances []*resource // a container's contentInstances, oldest first
 	size      int         // bytes: a contentInstance's cs, a container's cbs
 	stateTag  int         // st
+	channel   *channel    // a pollingChannel's
 }
 
 // newID returns an unguessable identifier.
@@ -102,6 +103,14 @@ func (r *resource) child(name string) *resource {
 		if i := slices.IndexFunc(list, func(c *resource) bool { return c.rn == name }); i >= 0 {
 			return list[i]
 		}
+	}
+	return nil
+}
+
+// pollingChannel returns the AE's, nil when it has none.
+func (r *resource) pollingChannel() *resource {
+	if i := slices.IndexFunc(r.children, func(c *resource) bool { return c.ty == tyPollingChannel }); i >= 0 {
+		return r.children[i]
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ type status int
 
 // ResponseStatusCodes that this CSE gives (TS-0004, 6.6).
 const (
+	acceptedSynch        status = 1001
+	acceptedAsynch       status = 1002
 	ok                   status = 2000
 	created              status = 2001
 	deleted              status = 2002
@@ -27,13 +29,14 @@ const (
 	notImplemented       status = 5001
 	targetNotReachable   status = 5103
 	verificationFailed   status = 5204
-	nonBlockingRefused   status = 5206
 	notAcceptable        status = 5207
 )
 
 // http returns the HTTP status of TS-0009, table 6.3.2-1.
 func (s status) http() int {
 	switch s {
+	case acceptedSynch, acceptedAsynch:
+		return http.StatusAccepted
 	case created:
 		return http.StatusCreated
 	case ok, deleted, updated:
@@ -52,7 +55,7 @@ func (s status) http() int {
 		return http.StatusForbidden
 	case conflict:
 		return http.StatusConflict
-	case versionNotSupported, notImplemented, nonBlockingRefused:
+	case versionNotSupported, notImplemented:
 		return http.StatusNotImplemented
 	case notAcceptable:
 		return http.StatusNotAcceptable

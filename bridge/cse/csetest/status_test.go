@@ -34,7 +34,7 @@ func TestResponseStatusCodes(t *testing.T) {
 		{"not found", ask{"GET", "/cse-in/none", "Cdev", "", "", nil}, "4004", 404},
 		{"path badly encoded", ask{"GET", "/cse-in/%ff", "Cdev", "", "", nil}, "4000", 400},
 		{"other CSE", ask{"GET", "/~/other/x", "Cdev", "", "", nil}, "4004", 404},
-		{"rt=1", ask{"GET", "/cse-in?rt=1", "Cdev", "", "", nil}, "5206", 501},
+		{"rt=1", ask{"GET", "/cse-in?rt=1", "Cdev", "", "", nil}, "1001", 202},
 		{"registered stem", ask{"POST", "/cse-in", "Cdev", "2", ae, nil}, "4117", 403},
 		{"name is taken", ask{"POST", "/cse-in", "Cnew", "2", `{"m2m:ae":{"rn":"dev","api":"N.a","rr":true}}`, nil}, "4105", 409},
 		{"container's name is taken", ask{"POST", "/cse-in/dev", "Cdev", "3", `{"m2m:cnt":{"rn":"data"}}`, nil}, "4105", 409},

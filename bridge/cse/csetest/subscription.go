@@ -71,7 +71,10 @@ func (c *CSE) deliveryLocked(nu string) (delivery, error) {
 	if err != nil || r.ty != tyAE {
 		return delivery{}, refuse(badRequest, "nu is neither a URL nor an AE")
 	}
-	d := delivery{from: c.cfg.ID}
+	d := delivery{from: c.cfg.ID, to: r.ri, ch: r.polled()}
+	if d.ch != nil {
+		return d, nil
+	}
 	for _, poa := range r.attrs.list("poa") { // one after the other until one takes it (TS-0001, 9.6.5)
 		d.urls = append(d.urls, strings.TrimSuffix(poa, "/")+"/~"+c.cfg.ID+"/"+r.ri)
 	}
@@ -79,6 +82,16 @@ func (c *CSE) deliveryLocked(nu string) (delivery, error) {
 		return d, refuse(targetNotReachable, "the AE has no pointOfAccess")
 	}
 	return d, nil
+}
+
+// polled is the channel by which the AE gets its requests; nil: at its pointOfAccess. It has to have one, and no
+// pointOfAccess or no request reachability (TS-0001, 10.2.5.16).
+func (r *resource) polled() *channel {
+	pch := r.pollingChannel()
+	if pch == nil || string(r.attrs["rr"]) == "true" && len(r.attrs.list("poa")) > 0 {
+		return nil
+	}
+	return pch.channel
 }
 
 // eventLocked notifies the subscriptions under at of what happened to subject.
@@ -155,7 +168,7 @@ func (c *CSE) notify(ctx context.Context, q *request) (*result, error) {
 		c.mu.Unlock()
 		return nil, refuse(operationNotAllowed, "NOTIFY goes to an AE or the CSEBase")
 	}
-	d := delivery{from: c.cfg.ID + "/" + q.from, rqi: q.rqi, body: q.body, media: q.format.media()}
+	d := delivery{from: c.cfg.ID + "/" + q.from, rqi: q.rqi, body: q.body, media: q.format.media(), to: r.path(), ch: r.polled()}
 	for _, poa := range r.attrs.list("poa") {
 		d.urls = append(d.urls, strings.TrimSuffix(poa, "/")+"/"+r.path())
 	}
