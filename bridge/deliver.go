@@ -7,6 +7,7 @@ import (
 
 	"coapbridge/bridge/onem2m"
 	"coapbridge/coap"
+	"coapbridge/dtls"
 )
 
 // Downstream says where a request of a Service Layer came from, and for whom.
@@ -184,7 +185,7 @@ func (b *Bridge) exchange(ctx context.Context, d destination, peer *coap.Peer, r
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, coap.ErrTimeout):
 		b.suspect(d.dev, peer, began)
 		return delivery{resp: b.undelivered(r, DeliverySilent, onem2m.StatusRequestTimeout), kept: true}
-	case errors.Is(err, coap.ErrClosed):
+	case errors.Is(err, coap.ErrClosed), errors.Is(err, dtls.ErrClosed), errors.Is(err, dtls.ErrUnproven):
 		return delivery{resp: b.undelivered(r, DeliveryClosed, onem2m.StatusRequestTimeout), kept: true}
 	default:
 		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}

@@ -184,6 +184,7 @@ func (b *Bridge) suspect(dev *Device, p *coap.Peer, since time.Time) {
 		Close(dtls.Reason)
 	})
 	if ok && b.dials(dev) && conn.Idle() > time.Since(since) {
+		b.ended(p) // now, and not when the session is told
 		conn.Close(dtls.ReasonLocal)
 	}
 }
