@@ -71,6 +71,7 @@ type address struct{ device, cse, to string }
 type session struct {
 	peer   *dtls.Peer
 	closed atomic.Bool
+	listed atomic.Bool // in Bridge.live
 }
 
 // New checks cfg and makes a Bridge. Nothing is carried before Serve runs.
@@ -252,6 +253,9 @@ func (b *Bridge) ServeCoAP(x *coap.Exchange) {
 	if !ok {
 		b.refusePlain(x, s, FailedUnreachable, coap.ServiceUnavailable)
 		return
+	}
+	if len(dev.Bound) > 0 && !s.listed.Load() { // its AE was registered on another session
+		b.began(dev, x.Peer())
 	}
 	if m := x.Request(); isWellKnownCore(m) && !onem2m.UsesOptions(m) {
 		if answer := b.coreHere(dev, cse); answer != nil {

@@ -180,12 +180,12 @@ func (b *Bridge) exchange(ctx context.Context, d destination, peer *coap.Peer, r
 	case err == nil:
 	case errors.Is(err, coap.ErrReset): // RFC 7252, Section 4.2: it was not taken
 		return b.fails(r, DeliveryReset, onem2m.StatusTargetNotReachable)
-	case errors.Is(err, coap.ErrQueueFull), errors.Is(err, coap.ErrMessageIDs), errors.Is(err, coap.ErrShutdown):
+	case errors.Is(err, coap.ErrQueueFull), errors.Is(err, coap.ErrMessageIDs):
 		return b.fails(r, DeliveryBusy, onem2m.StatusTargetNotReachable)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, coap.ErrTimeout):
 		b.suspect(d.dev, peer, began)
 		return delivery{resp: b.undelivered(r, DeliverySilent, onem2m.StatusRequestTimeout), kept: true}
-	case errors.Is(err, coap.ErrClosed), errors.Is(err, dtls.ErrClosed), errors.Is(err, dtls.ErrUnproven):
+	case errors.Is(err, coap.ErrClosed), errors.Is(err, coap.ErrShutdown), errors.Is(err, dtls.ErrClosed), errors.Is(err, dtls.ErrUnproven):
 		return delivery{resp: b.undelivered(r, DeliveryClosed, onem2m.StatusRequestTimeout), kept: true}
 	default:
 		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}

@@ -27,9 +27,11 @@ func (l *liveSessions) add(device string, p *coap.Peer) {
 	if l.byDevice == nil {
 		l.byDevice, l.names = make(map[string][]*coap.Peer), make(map[*coap.Peer]string)
 	}
-	if s, ok := p.Owner().(*session); !ok || s.closed.Load() { // it was closed while its AE was registered
+	s, ok := p.Owner().(*session)
+	if !ok || s.closed.Load() { // it was closed while its AE was registered
 		return
 	}
+	s.listed.Store(true)
 	if l.names[p] == device && l.byDevice[device][0] == p {
 		return
 	}
