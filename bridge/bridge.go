@@ -46,6 +46,7 @@ type Bridge struct {
 
 	invited     invitations
 	live        liveSessions
+	results     results
 	lanes       lanes
 	downReplays downReplays
 

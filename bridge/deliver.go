@@ -41,7 +41,7 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 		b.stats.deliver(DeliveryNoAccess)
 		return nil, ErrNoAccess
 	}
-	deadline, err := b.downDeadline(r, now)
+	deadline, err := b.downDeadline(d.dev, r, now)
 	if err != nil {
 		b.stats.deliver(DeliveryMalformed)
 		return nil, err
@@ -96,9 +96,9 @@ func (b *Bridge) destination(from Downstream) (destination, bool) {
 	return destination{}, false
 }
 
-// downDeadline is when a device's answer is of no use any more.
-func (b *Bridge) downDeadline(r *onem2m.Request, now time.Time) (time.Time, error) {
-	deadline := now.Add(b.cfg.Limits.DownlinkTimeout)
+// downDeadline is when dev's answer is of no use any more.
+func (b *Bridge) downDeadline(dev *Device, r *onem2m.Request, now time.Time) (time.Time, error) {
+	deadline := now.Add(dev.Timing.patience(b.cfg.Limits.DownlinkTimeout))
 	if r.RequestExpiration == "" {
 		return deadline, nil
 	}

@@ -18,8 +18,8 @@ type Limits struct {
 	// ReplayBytes and ReplayBytesTotal bound the answers that are kept for a repeat, of one credential and in all.
 	ReplayBytes, ReplayBytesTotal int
 
-	// DownlinkTimeout is how long a device may take for its answer to a request of a CSE that has no rqet; no request is
-	// carried on for longer.
+	// DownlinkTimeout is how long a device may take for its answer to a request of a CSE, if its Timing does not give it
+	// longer; a shorter rqet counts.
 	DownlinkTimeout time.Duration
 	// DownlinkPerDevice and DownlinkConcurrent are how many requests of CSEs are under way, or wait for the one before them,
 	// to one device and in all; what a slow device, or a CSE that floods, may occupy.
@@ -80,6 +80,13 @@ const (
 
 	// downEntryCost is what a remembered request takes beside its answer.
 	downEntryCost = 400
+
+	// maxResultsPerDevice and maxResults are how many non-blocking requests' results stay readable by devices whose policy names
+	// their targets, of one device and in all, and resultLifetime for how long.
+	maxResultsPerDevice = 16
+	maxResults          = 65_536
+	resultLifetime      = 24 * time.Hour
+	maxResultURI        = 2048 // bytes of an answer that is looked into for one
 
 	// accessTokenSize is what a token of a point of access holds, in bytes: 128 bits can't be guessed (S43).
 	accessTokenSize = 16

@@ -174,6 +174,8 @@ func (b *Bridge) follow(j *job, resp *onem2m.Response) error {
 			b.forget(j.dev, j.cse, aei)
 			return wrapBinding(b.cfg.Directory.Unbind(j.s.peer.ID, j.cse.Name, aei))
 		}
+	case accepted(resp.Status):
+		b.results.add(j.dev, j.cse, resp)
 	case j.invited != nil && r.Operation == onem2m.Update && resp.Status == onem2m.StatusUpdated:
 		return b.bindAE(j, j.invited.aei, j.invited.access)
 	}

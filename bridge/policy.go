@@ -30,7 +30,7 @@ func (b *Bridge) admit(dev *Device, cse *CSE, r *onem2m.Request) (Refusal, onem2
 		return RefusedOperation, onem2m.StatusNotFound
 	}
 	restricted := len(dev.Targets) > 0 || dev.Operations != 0
-	if !targetAllowed(dev.Targets, cse, r.To) || restricted && (len(nested) > 0 || fansOut(r.To)) {
+	if !targetAllowed(dev.Targets, cse, r.To) && !b.results.has(dev, cse, r) || restricted && (len(nested) > 0 || fansOut(r.To)) {
 		return RefusedTarget, onem2m.StatusNotFound
 	}
 	return "", 0
