@@ -98,7 +98,7 @@ func TestReasonsExplained(t *testing.T) {
 		reasons = append(reasons, reason.String())
 	}
 	for name, declared := range map[string]string{
-		"bridge/stats.go":     `Refusal = "(\w+)"`,
+		"bridge/stats.go":     `(?:Refusal|Delivery) += "(\w+)"`,
 		"bridge/cse/error.go": `Reason = "(\w+)"`,
 		"dtls/stats.go":       `"(\w+)"[,\n]`,
 	} {
