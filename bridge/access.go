@@ -66,7 +66,7 @@ func newToken() string {
 // invite makes a point of access of the bridge for the AE of aei, or renews the one that it has, while a request of j tells
 // the CSE of it. poa is what the device wrote. withdraw has to follow.
 func (b *Bridge) invite(j *job, aei string, poa []string) *invitation {
-	i := &invitation{access: Access{POA: poa}, dev: j.dev, cse: j.cse, aei: aei, peer: j.x.Peer()}
+	i := &invitation{access: Access{POA: poa}, dev: j.dev, cse: j.cse, aei: aei, peer: j.peer}
 	if j.cse.Downlink != DownlinkListen {
 		return i
 	}
@@ -204,7 +204,7 @@ func (b *Bridge) bindAE(j *job, aei string, access Access) error {
 	if err := b.cfg.Directory.Bind(j.s.peer.ID, j.cse.Name, aei, access); err != nil {
 		return wrapBinding(err)
 	}
-	b.live.add(j.dev.Name, j.x.Peer())
+	b.live.add(j.dev.Name, j.peer)
 	b.watch(j.dev, j.cse, aei)
 	return nil
 }

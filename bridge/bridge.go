@@ -63,6 +63,13 @@ type Bridge struct {
 	busy   map[string]int // requests in progress, by device
 
 	named sync.Map // of address{}: which AE-ID the CSE gave to the AE there, while this process runs
+
+	watches   *watches
+	reachable sync.Map // of subscriptionKey{}: AEs that were told to be reachable while this process runs
+	errands   *errands // at the CSE
+	visits    *errands // at devices
+
+	changed changed
 }
 
 // address is where a device made an AE.
@@ -90,7 +97,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		cfg:    cfg,
 		cses:   make(map[string]*CSE),
-		cores:  map[*CSE]*coap.Message{nil: coreAnswer("")},
+		cores:  map[*CSE]*coap.Message{nil: coreAnswer(nil, nil)},
 		busy:   make(map[string]int),
 		stats:  newCounters(),
 		replay: newReplayMemory(cfg.Limits),
@@ -99,6 +106,7 @@ func New(cfg Config) (*Bridge, error) {
 
 		lanes:       lanes{perDevice: cfg.Limits.DownlinkPerDevice, all: cfg.Limits.DownlinkConcurrent},
 		downReplays: downReplays{limits: cfg.Limits},
+		watches:     newWatches(),
 	}
 	for i := range cfg.CSEs {
 		c := &cfg.CSEs[i]
@@ -106,7 +114,7 @@ func New(cfg Config) (*Bridge, error) {
 			return nil, fmt.Errorf("bridge: CSE name %q is empty or given twice", c.Name)
 		}
 		b.cses[c.Name] = c
-		b.cores[c] = coreAnswer("</" + c.Base + `>;ct="50 60 41"`)
+		b.cores[c] = coreAnswer(c.links(nil), nil)
 		if c.Default {
 			b.cses[""] = c
 		}
@@ -115,6 +123,7 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, errors.New("bridge: no default CSE")
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.errands, b.visits = newErrands(b.ctx), newErrands(b.ctx)
 	b.coap = coap.New(&coap.Config{Handler: b, Limits: cfg.CoAP, Understands: b.understands, Host: cfg.Hosts})
 	return b, nil
 }
@@ -128,6 +137,10 @@ func (b *Bridge) Serve() error {
 	}
 	for range b.cfg.Limits.Workers {
 		b.workers.Go(b.work)
+	}
+	for range errandRunners {
+		b.workers.Go(b.errands.run)
+		b.workers.Go(b.visits.run)
 	}
 	b.mu.Unlock()
 	b.watchDialled()
@@ -152,6 +165,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		close(b.jobs)
 	}
 	b.mu.Unlock()
+	b.endVisits()
+	b.unsubscribeAll()
+	b.errands.close()
 	done := make(chan struct{})
 	go func() {
 		b.workers.Wait()
@@ -174,6 +190,7 @@ func (b *Bridge) Stats() Stats {
 	s.Replays = b.replay.size()
 	s.Active = int(b.active.Load())
 	s.Delivering, s.DownReplays = b.lanes.size(), b.downReplays.size()
+	s.Observers, s.Subscriptions = b.watches.size()
 	return s
 }
 
@@ -213,8 +230,10 @@ func (b *Bridge) open(conn coap.Conn, who *dtls.Peer) (*coap.Peer, bool) {
 		return nil, false
 	}
 	peer := b.coap.NewPeer(conn, dev.Timing.profile(b.maxPayload(dev)))
-	peer.SetOwner(&session{peer: who})
+	s := &session{peer: who}
+	peer.SetOwner(s)
 	b.began(dev, peer)
+	b.observeDevice(dev, s, peer)
 	return peer, true
 }
 
@@ -225,9 +244,10 @@ func (b *Bridge) maxPayload(dev *Device) int {
 	return b.cfg.Limits.MaxPayload
 }
 
-// understands tells package coap which critical options are oneM2M's (RFC 7252, Section 5.4.1).
+// understands tells package coap which critical options are oneM2M's, and that those of conditional requests are obeyed
+// (RFC 7252, Sections 5.4.1 and 5.10.8).
 func (b *Bridge) understands(p *coap.Peer, id coap.OptionID) bool {
-	if onem2m.IsOption(id, onem2m.CoAPProfile{}) {
+	if onem2m.IsOption(id, onem2m.CoAPProfile{}) || id == coap.IfMatch || id == coap.IfNoneMatch {
 		return true
 	}
 	s, ok := p.Owner().(*session)
@@ -258,15 +278,19 @@ func (b *Bridge) ServeCoAP(x *coap.Exchange) {
 	if len(dev.Bound) > 0 && !s.listed.Load() { // its AE was registered on another session
 		b.began(dev, x.Peer())
 	}
-	if m := x.Request(); isWellKnownCore(m) && !onem2m.UsesOptions(m) {
-		if answer := b.coreHere(dev, cse); answer != nil {
+	if m := x.Request(); isWellKnownCore(m) && !onem2m.UsesOptions(m) && !conditional(m) {
+		if answer := b.coreHere(dev, cse, m); answer != nil {
 			b.stats.request(ProfilePlain)
 			b.respond(x, answer, 0)
 			return
 		}
 	}
 	x.Detach()
-	j := &job{x: x, s: s, dev: dev, cse: cse, deadline: time.Now().Add(b.timeout(cse))}
+	j := &job{x: x, peer: x.Peer(), s: s, dev: dev, cse: cse, deadline: time.Now().Add(b.timeout(cse))}
+	if m := x.Request(); hopLimitReached(m) && !isWellKnownCore(m) {
+		b.refusePlain(x, s, RefusedHopLimit, coap.HopLimitReached)
+		return
+	}
 	if dev.speaksOneM2M(x.Request()) {
 		b.serveOneM2M(j)
 		return

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,13 @@ func (l *layer) Do(ctx context.Context, _ Upstream, r *onem2m.Request) (*onem2m.
 		return ok(r, onem2m.StatusOK), nil
 	}
 	return answer(ctx, r)
+}
+
+// answers has l answer with f from now on.
+func (l *layer) answers(f func(context.Context, *onem2m.Request) (*onem2m.Response, error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answer = f
 }
 
 func (l *layer) requests() []*onem2m.Request {
@@ -131,6 +139,14 @@ func (d *directory) BelongsToOther(dev *Device, aei string) bool {
 	return taken && owner != dev.ID
 }
 
+func (d *directory) change(id dtls.PeerID, edit func(*Device)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dev := d.devices[id]
+	edit(&dev)
+	d.devices[id] = dev
+}
+
 func (d *directory) remove(id dtls.PeerID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,8 +161,9 @@ type fixture struct {
 	directory *directory
 	client    *coap.Endpoint
 	peer      *coap.Peer
-	served    *coap.Peer // the same session at the bridge's end
-	device    deviceSide // what the device does with requests
+	served    *coap.Peer  // the same session at the bridge's end
+	device    deviceSide  // what the device does with requests
+	mute      atomic.Bool // the client hears nothing any more
 }
 
 // pipe hands what is sent to the other end, in order, on a goroutine of its own.
@@ -199,7 +216,9 @@ func start(t *testing.T, dev Device, edit ...func(*Config)) *fixture {
 	})
 	running.Go(func() {
 		for b := range down {
-			f.client.Receive(f.peer, b)
+			if !f.mute.Load() {
+				f.client.Receive(f.peer, b)
+			}
 		}
 	})
 	t.Cleanup(func() {

@@ -12,7 +12,8 @@ import (
 
 // job is one request on its way up: what the read path found out, and what a worker does with it.
 type job struct {
-	x         *coap.Exchange
+	x         *coap.Exchange // nil in a job of the bridge's own
+	peer      *coap.Peer
 	s         *session
 	dev       *Device
 	cse       *CSE
@@ -23,6 +24,7 @@ type job struct {
 	path      []string         // plain profile: the decoded Uri-Path; nil for /.well-known/core
 	operation onem2m.Operation // plain profile: what the request is for the CSE
 	run       func(*Bridge, context.Context, *job)
+	failed    func(outcome, error) // what a job of the bridge's own ends with instead of an answer
 }
 
 func (j *job) work(b *Bridge) {
@@ -57,6 +59,10 @@ func (b *Bridge) still(j *job) (outcome, bool) {
 
 // fail answers j with out, in its profile.
 func (b *Bridge) fail(j *job, out outcome, err error) {
+	if j.failed != nil {
+		j.failed(out, err)
+		return
+	}
 	if j.request != nil {
 		b.refuseOneM2M(j, out, err)
 		return

@@ -26,6 +26,17 @@ type Limits struct {
 	DownlinkPerDevice, DownlinkConcurrent int
 	// DownlinkReplays and DownlinkReplayBytes bound the answers of devices that are kept for a CSE's repeat.
 	DownlinkReplays, DownlinkReplayBytes int
+
+	// Observations and ObservationsTotal are how many observations (RFC 7641) are kept, of one device's own resources and in
+	// all; beyond them a GET with Observe is answered without it. Each container that is observed is a subscription at the CSE.
+	Observations, ObservationsTotal int
+	// ConfirmEvery makes one of so many notifications Confirmable, ConfirmAfter the next one after that time, 24 h at most
+	// (RFC 7641, Section 4.5). 0: each is Confirmable.
+	ConfirmEvery int
+	ConfirmAfter time.Duration
+
+	// FreshFor is how old the Echo value of an actuator's request may be (S33).
+	FreshFor time.Duration
 }
 
 const (
@@ -94,6 +105,45 @@ const (
 	// dialAgain is when a device is dialled again that is about to begin a session itself.
 	dialAgain = 250 * time.Millisecond
 
+	defaultObservations      = 16
+	defaultObservationsTotal = 10_000
+
+	// defaultFreshFor is a round trip of a slow network, with retransmissions: who holds a request longer holds it in vain.
+	defaultFreshFor = 30 * time.Second
+
+	// errandRunners is how much the bridge does on its own account at once, of each kind: at the CSE, and at devices.
+	errandRunners = 4
+
+	// maxEvents is how many notifications of a container wait while others are handed on; beyond it the oldest goes.
+	maxEvents = 16
+
+	// toldFor is the Max-Age of notifications: how long an observer believes in the last one, at most, when its subscription was
+	// lost at the CSE.
+	toldFor = 15 * time.Minute
+
+	// checkSubscription is after which time a new observer of a container has its subscription looked at.
+	checkSubscription = time.Minute
+
+	// maxStale is how many unknown subscriptions are looked at: a CSE that makes them up costs no more.
+	maxStale = 64
+
+	// maxUnsubscribe is how often the end of a subscription is tried; unsubscribeRetry is when it is tried again the first time,
+	// and after four times as long each further time.
+	maxUnsubscribe   = 5
+	unsubscribeRetry = 5 * time.Second
+
+	// maxRelayed is how many notifications of an observed resource of a device wait for a worker; beyond it the oldest goes.
+	maxRelayed = 16
+
+	// maxRelayFailures is how often the time between two tries doubles.
+	maxRelayFailures = 6
+
+	// observeRetry and maxObserveRetry are how long after a failure a device's resource is asked for again: at first, and at
+	// last. observeTimeout is how long it has to answer.
+	observeRetry    = 10 * time.Second
+	maxObserveRetry = 10 * time.Minute
+	observeTimeout  = 2 * time.Minute
+
 	// auditEvery and auditBurst limit the log lines of refused requests; the counters see every one.
 	auditEvery = time.Second
 	auditBurst = 20
@@ -119,6 +169,11 @@ func (l Limits) withDefaults() Limits {
 	set(&l.DownlinkReplayBytes, defaultDownlinkReplayBytes)
 	if l.DownlinkTimeout <= 0 {
 		l.DownlinkTimeout = defaultDownlinkTimeout
+	}
+	set(&l.Observations, defaultObservations)
+	set(&l.ObservationsTotal, defaultObservationsTotal)
+	if l.FreshFor <= 0 {
+		l.FreshFor = defaultFreshFor
 	}
 	if l.RequestTimeout <= 0 {
 		l.RequestTimeout = defaultRequestTimeout

@@ -38,7 +38,7 @@ func (b *Bridge) serveOneM2M(j *job) {
 		b.refuseOneM2M(j, out, nil)
 		return
 	}
-	if changes(r) && !b.remember(j) {
+	if changes(r) && (!b.fresh(j) || !b.remember(j)) {
 		return
 	}
 	j.run = (*Bridge).forward

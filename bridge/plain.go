@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ import (
 func (b *Bridge) servePlain(j *job) {
 	b.stats.request(ProfilePlain)
 	m := j.x.Request()
-	if isWellKnownCore(m) {
+	if isWellKnownCore(m) && !conditional(m) {
 		j.operation, j.run = onem2m.Retrieve, (*Bridge).plainDiscover
 		b.submitPlain(j)
 		return
@@ -47,6 +46,8 @@ func (b *Bridge) servePlain(j *job) {
 		j.operation, j.run = onem2m.Delete, (*Bridge).plainDelete
 	}
 	switch {
+	case conditional(m) && m.Code != coap.POST && m.Code != coap.PUT && m.Code != coap.DELETE:
+		b.refusePlain(j.x, j.s, RefusedMalformed, coap.BadOption) // a critical option that nothing would come of
 	case j.run == nil, m.Code == coap.DELETE && !j.dev.AllowDelete, len(path) == 0 && m.Code != coap.GET:
 		b.refusePlain(j.x, j.s, RefusedMethod, coap.MethodNotAllowed)
 	case len(path) == 0:
@@ -56,6 +57,9 @@ func (b *Bridge) servePlain(j *job) {
 	default:
 		if why, ok := b.allowsPlain(j); !ok {
 			b.refusePlain(j.x, j.s, why, coap.NotFound) // B06: as if it did not exist
+			return
+		}
+		if j.operation != onem2m.Retrieve && !b.fresh(j) {
 			return
 		}
 		b.submitPlain(j)
@@ -271,7 +275,9 @@ func (b *Bridge) registerAE(ctx context.Context, j *job) (string, error) {
 		if err := b.bind(j, resp, r.To); err != nil {
 			return "", err
 		}
-		return onem2m.CreatedAEID(resp)
+		aei, err := onem2m.CreatedAEID(resp)
+		b.reachable.Store(subscriptionKey{j.cse.Name, aei}, true)
+		return aei, err
 	case onem2m.StatusConflict, onem2m.StatusOriginatorHasAlreadyRegistered:
 		return from, b.adopt(ctx, j, from)
 	}
@@ -310,34 +316,5 @@ func appID(dev *Device) string {
 type refusedByCSE struct{ status onem2m.StatusCode }
 
 func (e *refusedByCSE) Error() string { return fmt.Sprintf("bridge: the CSE answered %d", e.status) }
-
-// refusePlain answers without a oneM2M option.
-func (b *Bridge) refusePlain(x *coap.Exchange, s *session, why Refusal, code coap.Code) {
-	b.note(s, why, nil)
-	b.respond(x, &coap.Message{Code: code}, 0)
-}
-
-// failPlain answers with how j failed.
-func (b *Bridge) failPlain(j *job, out outcome, err error) {
-	b.note(j.s, out.why, err)
-	m := &coap.Message{Code: out.code}
-	if out.retry > 0 {
-		m.Options = m.Options.AddUint(coap.MaxAge, uint32(out.retry.Seconds()))
-	}
-	b.respond(j.x, m, 0)
-}
-
-// endPlain answers a plain device where the CSE did not do what was asked: with the code of its status, or of err.
-func (b *Bridge) endPlain(j *job, resp *onem2m.Response, err error) {
-	var refused *refusedByCSE
-	switch {
-	case errors.As(err, &refused):
-		b.respond(j.x, &coap.Message{Code: refused.status.CoAP()}, 0)
-	case err != nil:
-		b.failPlain(j, failure(err), err)
-	default:
-		b.respond(j.x, &coap.Message{Code: resp.Status.CoAP()}, 0)
-	}
-}
 
 var _ dtls.Handler = (*Bridge)(nil)

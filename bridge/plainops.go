@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -18,9 +19,7 @@ const (
 	plainRelease = "3"
 	// defaultAppID is the App-ID of a plain device's AE: "N" is the non-registered kind (TS-0001, 7.1.3).
 	defaultAppID = "Ncoap-bridge"
-	// linkFormat is the Content-Format of application/link-format (RFC 6690, Section 7.3).
-	linkFormat = 40
-	jsonMedia  = "application/json"
+	jsonMedia    = "application/json"
 	// numberedMedia and a Content-Format's number are the media type of a format that only the device knows.
 	numberedMedia = "application/x-coap-"
 )
@@ -31,13 +30,10 @@ func newRequestID() string { return rand.Text() }
 // plainWrite adds a contentInstance with the payload.
 func (b *Bridge) plainWrite(ctx context.Context, j *job) {
 	m := j.x.Request()
-	resp, err := b.atHome(ctx, j, func(from string) (*onem2m.Request, error) {
-		r := plainRequest(onem2m.Create, from, j.container(len(j.path)))
-		r.ResourceType = onem2m.TypeContentInstance
-		var err error
-		r.Content, err = onem2m.EncodeContentInstance(m.Payload, mediaOf(m))
-		return r, err
-	})
+	if !b.meetsCondition(ctx, j) {
+		return
+	}
+	resp, err := b.addInstance(ctx, j, m)
 	if err != nil || resp.Status != onem2m.StatusCreated {
 		b.endPlain(j, resp, err)
 		return
@@ -55,53 +51,118 @@ func (b *Bridge) plainWrite(ctx context.Context, j *job) {
 	b.respond(j.x, answer, 0)
 }
 
+// addInstance adds a contentInstance with m's payload to the container of j's path.
+func (b *Bridge) addInstance(ctx context.Context, j *job, m *coap.Message) (*onem2m.Response, error) {
+	return b.atHome(ctx, j, func(from string) (*onem2m.Request, error) {
+		r := plainRequest(onem2m.Create, from, j.container(len(j.path)))
+		r.ResourceType = onem2m.TypeContentInstance
+		var err error
+		r.Content, err = onem2m.EncodeContentInstance(m.Payload, mediaOf(m))
+		return r, err
+	})
+}
+
+// reading is what a plain device gets to see of a contentInstance.
+type reading struct {
+	payload []byte
+	media   string
+	etag    [8]byte
+	latest  bool // of the container that was asked for; else the instance itself was
+}
+
+// decodeInstance reads a contentInstance in JSON; false when content is none.
+func decodeInstance(content []byte) (reading, bool) {
+	payload, media, ok := onem2m.DecodeContentInstance(content)
+	if !ok {
+		return reading{}, false
+	}
+	// A contentInstance never changes, so that its identifier and what it holds make the same tag however a CSE writes it.
+	h := sha256.New()
+	writeString(h, represented(content).ID)
+	writeString(h, media)
+	h.Write(payload)
+	i := reading{payload: payload, media: media}
+	copy(i.etag[:], h.Sum(nil))
+	return i, true
+}
+
+// errNoInstance is returned by read for a container without an instance.
+var errNoInstance = errors.New("bridge: nothing there to read")
+
+// read retrieves the latest contentInstance of the container of j's path, or the one that the path names, which a
+// Location-Path does. A status that is neither 2000 nor 4004 is a *refusedByCSE.
+func (b *Bridge) read(ctx context.Context, j *job, from string) (reading, error) {
+	to := j.container(len(j.path))
+	resp, err := b.do(ctx, j, plainRequest(onem2m.Retrieve, from, to+"/la"))
+	latest := err == nil && resp.Status == onem2m.StatusOK
+	if err == nil && resp.Status == onem2m.StatusNotFound {
+		resp, err = b.do(ctx, j, plainRequest(onem2m.Retrieve, from, to))
+	}
+	switch {
+	case err != nil:
+		return reading{}, err
+	case resp.Status == onem2m.StatusNotFound:
+		return reading{}, errNoInstance
+	case resp.Status != onem2m.StatusOK:
+		return reading{}, &refusedByCSE{resp.Status}
+	}
+	i, ok := decodeInstance(resp.Content)
+	if !ok { // a container without an instance
+		return reading{}, errNoInstance
+	}
+	i.latest = latest
+	return i, nil
+}
+
 // plainRead answers with the latest contentInstance of a container, or with the one that the path names.
 func (b *Bridge) plainRead(ctx context.Context, j *job) {
 	from := b.voice(j)
 	if from == "" { // no AE, so nothing was ever written
-		b.respond(j.x, &coap.Message{Code: coap.NotFound}, 0)
+		b.endPlain(j, nil, errNoInstance)
 		return
 	}
-	to := j.container(len(j.path))
-	resp, err := b.do(ctx, j, plainRequest(onem2m.Retrieve, from, to+"/la"))
-	if err == nil && resp.Status == onem2m.StatusNotFound {
-		resp, err = b.do(ctx, j, plainRequest(onem2m.Retrieve, from, to)) // a Location-Path names the instance itself
-	}
-	if err != nil || resp.Status != onem2m.StatusOK {
-		b.endPlain(j, resp, err)
+	if o := b.newObserver(j, from); o != nil {
+		b.plainObserve(ctx, o)
 		return
 	}
-	payload, media, ok := onem2m.DecodeContentInstance(resp.Content)
-	if !ok { // a container without an instance
-		b.respond(j.x, &coap.Message{Code: coap.NotFound}, 0)
+	i, err := b.read(ctx, j, from)
+	if err != nil {
+		b.endPlain(j, nil, err)
 		return
 	}
-	b.respond(j.x, plainContent(j.x.Request(), payload, formatOf(media), resp.Content), 0)
+	b.respond(j.x, i.answer(j.x.Request()), 0)
 }
 
-// plainContent is the 2.05 with payload, or the 2.03 or 4.06 that the request's ETag or Accept ask for. identity is what
-// makes the representation: a contentInstance never changes.
-func plainContent(request *coap.Message, payload []byte, format int, identity []byte) *coap.Message {
-	sum := sha256.Sum256(identity)
-	etag := sum[:8]
-	var head coap.Options
-	head = head.Add(coap.ETag, etag).AddUint(coap.MaxAge, 0) // the next instance may come at any time
+// answer is the 2.05 with the instance, or the 2.03 or 4.06 that the request's ETag or Accept ask for.
+func (i reading) answer(request *coap.Message) *coap.Message {
 	for _, o := range request.Options {
-		if o.ID == coap.ETag && bytes.Equal(o.Value, etag) {
-			return &coap.Message{Code: coap.Valid, Options: head} // RFC 7252, Section 5.9.1.3
+		if o.ID == coap.ETag && bytes.Equal(o.Value, i.etag[:]) {
+			m := i.message()
+			m.Code, m.Options, m.Payload = coap.Valid, m.Options.Remove(coap.ContentFormat), nil // RFC 7252, Section 5.9.1.3
+			return m
 		}
 	}
-	if want, ok := request.Options.Uint(coap.Accept); ok && int(want) != format {
-		return &coap.Message{Code: coap.NotAcceptable} // RFC 7252, Section 5.10.4
+	if want, ok := request.Options.Uint(coap.Accept); ok && int(want) != formatOf(i.media) {
+		return explained(request, coap.NotAcceptable, "") // RFC 7252, Section 5.10.4
 	}
-	if format >= 0 {
-		head = head.AddUint(coap.ContentFormat, uint32(format))
+	return i.message()
+}
+
+// message is the 2.05 with the instance.
+func (i reading) message() *coap.Message {
+	m := &coap.Message{Code: coap.Content, Payload: i.payload}
+	m.Options = m.Options.Add(coap.ETag, i.etag[:]).AddUint(coap.MaxAge, 0) // the next instance may come at any time
+	if format := formatOf(i.media); format >= 0 {
+		m.Options = m.Options.AddUint(coap.ContentFormat, uint32(format))
 	}
-	return &coap.Message{Code: coap.Content, Options: head, Payload: payload}
+	return m
 }
 
 // plainDelete removes a container with all its instances.
 func (b *Bridge) plainDelete(ctx context.Context, j *job) {
+	if !b.meetsCondition(ctx, j) {
+		return
+	}
 	from := b.voice(j)
 	if from == "" {
 		b.respond(j.x, &coap.Message{Code: coap.Deleted}, 0)
@@ -112,68 +173,8 @@ func (b *Bridge) plainDelete(ctx context.Context, j *job) {
 		b.endPlain(j, resp, err)
 		return
 	}
+	b.endWatches(j)
 	b.respond(j.x, &coap.Message{Code: coap.Deleted}, 0) // also when there was none: RFC 7252, Section 5.8.4
-}
-
-// coreAnswer is the answer to GET /.well-known/core (RFC 6690).
-func coreAnswer(links string) *coap.Message {
-	answer := &coap.Message{Code: coap.Content, Payload: []byte(links)}
-	answer.Options = answer.Options.AddUint(coap.ContentFormat, linkFormat).AddUint(coap.MaxAge, 0)
-	return answer
-}
-
-// coreHere answers GET /.well-known/core where the CSE needn't be asked: with the CSEBase for whoever is no plain device, and
-// with nothing for a plain device that has no AE yet or may not read. nil: the CSE has to be asked.
-func (b *Bridge) coreHere(dev *Device, cse *CSE) *coap.Message {
-	switch {
-	case dev.Entity || dev.Profile == ProfileOneM2M:
-		return b.cores[cse]
-	case len(dev.Bound) == 0, dev.Operations != 0 && !dev.Operations.Has(onem2m.Retrieve):
-		return b.cores[nil]
-	}
-	return nil
-}
-
-// plainDiscover answers GET /.well-known/core with a plain device's containers.
-func (b *Bridge) plainDiscover(ctx context.Context, j *job) {
-	answer := coreAnswer("")
-	if from := b.voice(j); from != "" {
-		r := plainRequest(onem2m.Retrieve, from, j.container(0))
-		r.Query = []onem2m.Parameter{{Key: "fu", Value: "1"}, {Key: "ty", Value: "3"}, {Key: "drt", Value: "1"}}
-		resp, err := b.do(ctx, j, r)
-		if err != nil || resp.Status != onem2m.StatusOK && resp.Status != onem2m.StatusNotFound {
-			b.endPlain(j, resp, err)
-			return
-		}
-		answer.Payload = j.links(resp.Content)
-	}
-	b.respond(j.x, answer, 0)
-}
-
-// links turns a discovery result, a list of structured addresses, into links relative to the device's AE.
-func (j *job) links(content []byte) []byte {
-	var found struct {
-		URIs json.RawMessage `json:"m2m:uril"`
-	}
-	var uris []string
-	if json.Unmarshal(content, &found) != nil {
-		return nil
-	}
-	if json.Unmarshal(found.URIs, &uris) != nil { // a list in one string, as TS-0004's XML has it
-		var list string
-		if json.Unmarshal(found.URIs, &list) != nil {
-			return nil
-		}
-		uris = strings.Fields(list)
-	}
-	var links []string
-	for _, u := range uris {
-		to := j.cse.relative(u)
-		if rest, ok := cutSegment(to, j.container(0)); ok && targetAllowed(j.dev.Targets, j.cse, to) && !strings.ContainsAny(rest, "<>\",;") {
-			links = append(links, "</"+rest+">")
-		}
-	}
-	return []byte(strings.Join(links, ","))
 }
 
 // cutSegment returns what follows prefix and a slash in path.
@@ -213,7 +214,7 @@ func formatOf(media string) int {
 func createdName(resp *onem2m.Response) string {
 	name := resp.Created[strings.LastIndexByte(resp.Created, '/')+1:]
 	if name == "" {
-		name = representedName(resp.Content)
+		name = represented(resp.Content).Name
 	}
 	if !isPlainSegment([]byte(name)) {
 		return ""
@@ -221,16 +222,20 @@ func createdName(resp *onem2m.Response) string {
 	return name
 }
 
-// representedName is the resourceName of the one resource that content represents.
-func representedName(content []byte) string {
-	var made map[string]struct {
-		Name string `json:"rn"`
-	}
+// representation is what the bridge reads of the one resource that a content represents.
+type representation struct {
+	Name string `json:"rn"`
+	ID   string `json:"ri"`
+}
+
+// represented reads content, JSON, as a representation; of anything else it is empty.
+func represented(content []byte) representation {
+	var made map[string]representation
 	if json.Unmarshal(content, &made) != nil || len(made) != 1 {
-		return ""
+		return representation{}
 	}
 	for _, r := range made {
-		return r.Name
+		return r
 	}
-	return ""
+	return representation{}
 }

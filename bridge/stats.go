@@ -33,6 +33,8 @@ const (
 	RefusedRegistration Refusal = "registration"        // an AE CREATE whose answer would not tell the AE-ID: 5001
 	RefusedReuse        Refusal = "request_id_reused"   // the same Request Identifier with other content: 4000
 	RefusedReplayFull   Refusal = "replay_memory_full"  // no room to remember the request: 5.03
+	RefusedFreshness    Refusal = "not_fresh"           // a state change that may be old: 4.01 with Echo
+	RefusedHopLimit     Refusal = "hop_limit"           // Hop-Limit reached: 5.08
 	RefusedURL          Refusal = "notification_url"    // a CSE would be told to notify a URL that is not the device's own: 4000
 	RefusedNotified     Refusal = "notification_target" // or another device of this bridge: 4000
 	RefusedPOA          Refusal = "point_of_access"     // addresses for another resource than the device's own AE, or too many: 4000
@@ -81,6 +83,10 @@ type Stats struct {
 	Deliveries  map[Delivery]uint64 // requests of CSEs to devices
 	Delivering  int                 // now
 	DownReplays int                 // of those that are remembered, answered or not
+
+	Observed map[ObserveEvent]uint64
+	// Observers is how many there are of plain devices' containers, Subscriptions how many of those are observed.
+	Observers, Subscriptions int
 }
 
 type counters struct {
@@ -92,11 +98,12 @@ type counters struct {
 	repeated uint64
 
 	deliveries map[Delivery]uint64
+	events     map[ObserveEvent]uint64
 }
 
 func newCounters() *counters {
 	return &counters{requests: map[Profile]uint64{}, refusals: map[Refusal]uint64{}, answers: map[Answer]uint64{},
-		deliveries: map[Delivery]uint64{}}
+		deliveries: map[Delivery]uint64{}, events: map[ObserveEvent]uint64{}}
 }
 
 func (c *counters) deliver(d Delivery) {
@@ -132,6 +139,12 @@ func (c *counters) repeat() {
 	c.mu.Unlock()
 }
 
+func (c *counters) observed(e ObserveEvent) {
+	c.mu.Lock()
+	c.events[e]++
+	c.mu.Unlock()
+}
+
 func (c *counters) snapshot() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,5 +156,6 @@ func (c *counters) snapshot() Stats {
 		Repeated: c.repeated,
 
 		Deliveries: maps.Clone(c.deliveries),
+		Observed:   maps.Clone(c.events),
 	}
 }
