@@ -65,11 +65,11 @@ type bindings struct {
 	mu       sync.RWMutex // guards the following fields; never held during I/O
 	table    map[binding]bound
 	tokens   map[digest]binding
-	claimed  map[digest]bool // tokens that are being written
+	claimed  map[digest]bool      // tokens that are being written
 	byHolder map[holder][]binding // in no order
-	reserved map[binding]bool // being written
-	batch    *batch           // the changes that wait for the next write
-	changes  uint64           // applied so far
+	reserved map[binding]bool     // being written
+	batch    *batch               // the changes that wait for the next write
+	changes  uint64               // applied so far
 
 	write  sync.Mutex // held by the one who writes; guards the following fields
 	file   *os.File   // nil after a failed write, until the file has been written anew

@@ -48,6 +48,12 @@ func TestReach(t *testing.T) {
 	require.Equal(t, netip.MustParseAddrPort("[2001:db8::7]:5684"), meter.Address)
 	require.Equal(t, cert(meterID), meter.DialID)
 	require.Equal(t, bridge.TimingSatellite, meter.Timing)
+	for to, id := range map[string]dtls.PeerID{"192.0.2.7:5684": psk("lamp-1"), "[2001:db8::7]:5684": cert(meterID), "192.0.2.9:7000": cert("")} {
+		require.True(t, s.Dials(netip.MustParseAddrPort(to), id))
+		require.False(t, s.Dials(netip.MustParseAddrPort(to), psk("meter")), "S42: somebody else")
+	}
+	require.False(t, s.Dials(netip.MustParseAddrPort("192.0.2.7:5683"), psk("lamp-1")), "S42: another port")
+	require.False(t, s.Dials(netip.AddrPort{}, dtls.PeerID{}))
 	pump, _ := s.Device(&dtls.Peer{ID: cert(strings.Repeat("ef", 32)), Certificate: &dtls.PeerCertificate{Names: []dtls.Name{{Type: dtls.NameURI, Value: "urn:example:pump"}}}})
 	require.Equal(t, netip.MustParseAddrPort("192.0.2.9:7000"), pump.Address)
 	require.Equal(t, dtls.PeerID{Kind: dtls.KindCertificate}, pump.DialID)

@@ -2,6 +2,7 @@ package devices
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -100,7 +101,8 @@ type snapshot struct {
 	keyed []*grant               // all of psk
 	fixed map[dtls.PeerID]*grant // certificates by fingerprint, raw public keys
 	sans  map[credential]*owner
-	named map[binding]claim // AE-IDs that belong to devices by the file alone; see claims.go
+	dials map[netip.AddrPort]*owner // where the bridge may dial
+	named map[binding]claim         // AE-IDs that belong to devices by the file alone; see claims.go
 
 	mu       sync.RWMutex // guards the following field
 	sessions map[dtls.PeerID]*grant
@@ -129,11 +131,14 @@ func newSnapshot(items []*item, cse func(string) string, bound func(*owner) []st
 	s := &snapshot{
 		owners: make([]*owner, 0, len(items)), names: make(map[string]*owner, len(items)),
 		psk: make(map[[sha256.Size]byte]*grant, len(items)), fixed: map[dtls.PeerID]*grant{},
-		sans: map[credential]*owner{}, named: make(map[binding]claim, len(items)), sessions: map[dtls.PeerID]*grant{},
+		sans: map[credential]*owner{}, dials: map[netip.AddrPort]*owner{}, named: make(map[binding]claim, len(items)), sessions: map[dtls.PeerID]*grant{},
 	}
 	for _, it := range items {
 		o := newOwner(&it.entry)
 		s.claim(cse(it.entry.CSE), o)
+		if !o.entry.Address.IsZero() {
+			s.dials[netip.AddrPort(o.entry.Address)] = o
+		}
 		s.owners, s.names[it.entry.Name] = append(s.owners, o), o
 		for _, c := range o.credentials {
 			g := &grant{owner: o, id: c.peer(), credential: c}

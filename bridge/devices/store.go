@@ -16,6 +16,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -144,6 +145,13 @@ func (s *Store) Timing(id dtls.PeerID) bridge.Timing {
 		return bridge.Timing(g.owner.entry.Timing)
 	}
 	return bridge.TimingDefault
+}
+
+// Dials reports whether to is the address of an entry, and id whom that entry says is there: nothing else is ever dialled,
+// whoever asks for it (S42).
+func (s *Store) Dials(to netip.AddrPort, id dtls.PeerID) bool {
+	o := s.current.Load().dials[to]
+	return o != nil && o.dialID == id
 }
 
 // Device implements bridge.Directory.

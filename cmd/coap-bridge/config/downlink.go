@@ -15,7 +15,8 @@ import (
 type Downlink struct {
 	// Listen are TCP addresses. Without one no CSE can call the bridge.
 	Listen []string `yaml:"listen"`
-	// URL is what CSEs are told: https://host[:port], which has to lead to Listen.
+	// URL is what CSEs are told: https://host[:port], which has to lead to Listen. Port 0 stands for the one that the first
+	// address of Listen got from the system.
 	URL string `yaml:"url"`
 	// Certificate is what CSEs see (default: the bridge's own, which devices see).
 	Certificate KeyPair `yaml:"certificate"`

@@ -40,7 +40,7 @@ type Limits struct {
 	PerDevice             int           `yaml:"perDevice" help:"requests in progress of one device (8)"`
 	MaxPayload            int           `yaml:"maxPayload" help:"bytes of a request's content (65536)"`
 	RequestTimeout        time.Duration `yaml:"requestTimeout" help:"for a CSE's answer, where nothing says less (10s)"`
-	DownlinkConcurrent    int           `yaml:"downlinkConcurrent" help:"requests of CSEs in progress; beyond it they are told to try later (1024)"`
+	DownlinkConcurrent    int           `yaml:"downlinkConcurrent" help:"requests of CSEs in progress; beyond it they are told to try later (4096)"`
 	DownlinkPerDevice     int           `yaml:"downlinkPerDevice" help:"of those, for one device (16)"`
 	Observations          int           `yaml:"observations" help:"observations of plain devices in all (10000)"`
 	ObservationsPerDevice int           `yaml:"observationsPerDevice" help:"of those, of one device (16)"`
