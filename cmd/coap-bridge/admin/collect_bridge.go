@@ -17,6 +17,17 @@ func refusals() []bridge.Refusal {
 		bridge.RefusedDevice, bridge.RefusedUnknown, bridge.RefusedBinding, bridge.FailedUnreachable,
 		bridge.FailedTimeout, bridge.FailedAnswer, bridge.FailedBindingWrite, bridge.RefusedShutdown,
 		bridge.RefusedRegistration, bridge.RefusedReuse, bridge.RefusedReplayFull,
+		bridge.RefusedURL, bridge.RefusedNotified, bridge.RefusedPOA,
+	}
+}
+
+// deliveries are the values of bridge.Delivery, as refusals.
+func deliveries() []bridge.Delivery {
+	return []bridge.Delivery{
+		bridge.DeliveryAnswered, bridge.DeliveryTaken, bridge.DeliveryRepeated, bridge.DeliveryNoAccess, bridge.DeliveryMalformed,
+		bridge.DeliveryTarget, bridge.DeliveryExpired, bridge.DeliveryBusy, bridge.DeliveryPlain, bridge.DeliveryNoSession,
+		bridge.DeliveryNotDialled, bridge.DeliveryWrongPeer, bridge.DeliverySilent, bridge.DeliveryClosed, bridge.DeliveryReset,
+		bridge.DeliveryBadAnswer,
 	}
 }
 
@@ -64,6 +75,15 @@ func NewBridgeCollector(snapshot func() bridge.Stats) prometheus.Collector {
 			func(s S) float64 { return float64(s.Replays) }),
 		gauge("bridge_queued_requests", "Requests that wait for a worker.", func(s S) float64 { return float64(s.Queued) }),
 		gauge("bridge_active_requests", "Requests at the Service Layer now.", func(s S) float64 { return float64(s.Active) }),
+		counter("bridge_deliveries_total", "Requests of CSEs to devices, by how they ended. outcome: "+textSet(deliveries())+".",
+			[]string{"outcome"}, func(s S, add func(float64, ...string)) {
+				for _, d := range deliveries() {
+					add(float64(s.Deliveries[d]), string(d))
+				}
+			}),
+		gauge("bridge_active_deliveries", "Requests of CSEs to devices now.", func(s S) float64 { return float64(s.Delivering) }),
+		gauge("bridge_remembered_deliveries", "Requests of CSEs that are remembered so that none reaches a device twice.",
+			func(s S) float64 { return float64(s.DownReplays) }),
 	}}
 }
 

@@ -194,3 +194,44 @@ coapbridge_dtls_closed_sessions_total{reason="surplus"} 0
 `, "coapbridge_dtls_sessions", "coapbridge_dtls_records_total", "coapbridge_dtls_closed_sessions_total")
 	require.Equal(t, int(dtls.OutcomeShutdown)+1, testutil.CollectAndCount(c, "coapbridge_dtls_handshakes_total"))
 }
+
+func TestDownlinkCollectors(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, strings.Join(declared(t, "bridge/stats.go", "Delivery"), ", "), textSet(deliveries()))
+	d := NewDownlinkCollector(func() cse.DownlinkStats {
+		return cse.DownlinkStats{Refused: map[cse.DownlinkReason]uint64{cse.DownlinkNoAccess: 2}, Handshaking: 1, CSEs: []cse.DownlinkCSEStats{
+			{CSE: "in", Connections: 3, Requests: 4, Answers: map[int]uint64{2: 3, 4: 1}, Open: 5, InProgress: 6},
+		}}
+	})
+	gather(t, d, `
+# HELP coapbridge_downlink_answers_total Answers to a CSE. cse: the configured CSEs. class: 1 to 6, the ResponseStatusCode's first digit; 0 for one that is none.
+# TYPE coapbridge_downlink_answers_total counter
+coapbridge_downlink_answers_total{class="0",cse="in"} 0
+coapbridge_downlink_answers_total{class="1",cse="in"} 0
+coapbridge_downlink_answers_total{class="2",cse="in"} 3
+coapbridge_downlink_answers_total{class="3",cse="in"} 0
+coapbridge_downlink_answers_total{class="4",cse="in"} 1
+coapbridge_downlink_answers_total{class="5",cse="in"} 0
+coapbridge_downlink_answers_total{class="6",cse="in"} 0
+# HELP coapbridge_downlink_active_requests Requests of a CSE now. cse: the configured CSEs.
+# TYPE coapbridge_downlink_active_requests gauge
+coapbridge_downlink_active_requests{cse="in"} 6
+# HELP coapbridge_downlink_connections_total Connections that a CSE opened. cse: the configured CSEs.
+# TYPE coapbridge_downlink_connections_total counter
+coapbridge_downlink_connections_total{cse="in"} 3
+`, "coapbridge_downlink_answers_total", "coapbridge_downlink_active_requests", "coapbridge_downlink_connections_total")
+	require.Equal(t, len(cse.DownlinkReasons()), testutil.CollectAndCount(d, "coapbridge_downlink_refused_total"))
+
+	p := NewPollerCollector(func() []cse.PollerStats {
+		return []cse.PollerStats{{CSE: "in", Watched: 7, Polls: map[cse.PollOutcome]uint64{cse.PollEmpty: 8}, Lost: 9}}
+	})
+	gather(t, p, `
+# HELP coapbridge_poller_lost_answers_total Answers that a CSE did not take. cse: the configured CSEs.
+# TYPE coapbridge_poller_lost_answers_total counter
+coapbridge_poller_lost_answers_total{cse="in"} 9
+# HELP coapbridge_poller_watched AEs that a CSE is polled for. cse: the configured CSEs.
+# TYPE coapbridge_poller_watched gauge
+coapbridge_poller_watched{cse="in"} 7
+`, "coapbridge_poller_lost_answers_total", "coapbridge_poller_watched")
+	require.Equal(t, len(cse.PollOutcomes()), testutil.CollectAndCount(p, "coapbridge_poller_polls_total"))
+}

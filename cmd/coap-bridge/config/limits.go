@@ -40,10 +40,14 @@ type Limits struct {
 	PerDevice             int           `yaml:"perDevice" help:"requests in progress of one device (8)"`
 	MaxPayload            int           `yaml:"maxPayload" help:"bytes of a request's content (65536)"`
 	RequestTimeout        time.Duration `yaml:"requestTimeout" help:"for a CSE's answer, where nothing says less (10s)"`
+	DownlinkTimeout       time.Duration `yaml:"downlinkTimeout" help:"for a device's answer to a CSE, where nothing says less; slow timings have more (20s)"`
 	DownlinkConcurrent    int           `yaml:"downlinkConcurrent" help:"requests of CSEs in progress; beyond it they are told to try later (4096)"`
 	DownlinkPerDevice     int           `yaml:"downlinkPerDevice" help:"of those, for one device (16)"`
+	DownlinkReplays       int           `yaml:"downlinkReplays" help:"CSEs' requests that are remembered for a minute (65536)"`
+	DownlinkReplayBytes   int           `yaml:"downlinkReplayBytes" help:"bytes of devices' answers kept for a CSE's repeat (33554432)"`
 	Observations          int           `yaml:"observations" help:"observations of plain devices in all (10000)"`
 	ObservationsPerDevice int           `yaml:"observationsPerDevice" help:"of those, of one device (16)"`
+	ObservedPerDevice     int           `yaml:"observedPerDevice" help:"resources of one device that the bridge observes (16)"`
 	ReplayLifetime        time.Duration `yaml:"replayLifetime" help:"how long a changing request is remembered (10m)"`
 	ReplayPerDevice       int           `yaml:"replayPerDevice" help:"remembered requests of one credential (16384)"`
 	ReplayEntries         int           `yaml:"replayEntries" help:"remembered requests in all, 300 bytes each (500000)"`
@@ -64,7 +68,8 @@ func (l Limits) CoAP() coap.Limits {
 	return coap.Limits{
 		MaxBody: l.MaxBody, AckDelay: l.AckDelay, MaxExchanges: l.Exchanges, MaxBodies: l.Bodies,
 		MaxBodyBytesTotal: l.BodyBytesTotal, MaxRecordBytes: l.RecordBytes, MaxRecordBytesTotal: l.RecordBytesTotal,
-		MaxKeptBytes: l.KeptBytes, MaxKeptBytesTotal: l.KeptBytesTotal, MaxQueue: l.DownlinkQueue, RetryAfter: l.RetryAfter,
+		MaxKeptBytes: l.KeptBytes, MaxKeptBytesTotal: l.KeptBytesTotal, MaxQueue: l.DownlinkQueue,
+		MaxObservations: l.ObservationsPerDevice, MaxObservationsTotal: l.Observations, MaxObserved: l.ObservedPerDevice, RetryAfter: l.RetryAfter,
 	}
 }
 
@@ -74,6 +79,8 @@ func (l Limits) Bridge() bridge.Limits {
 		Workers: l.Workers, Queue: l.Queue, PerDevice: l.PerDevice, MaxPayload: l.MaxPayload, RequestTimeout: l.RequestTimeout,
 		ReplayLifetime: l.ReplayLifetime, ReplayPerDevice: l.ReplayPerDevice, ReplayEntries: l.ReplayEntries,
 		ReplayBytes: l.ReplayBytes, ReplayBytesTotal: l.ReplayBytesTotal,
+		DownlinkTimeout: l.DownlinkTimeout, DownlinkConcurrent: l.DownlinkConcurrent, DownlinkPerDevice: l.DownlinkPerDevice,
+		DownlinkReplays: l.DownlinkReplays, DownlinkReplayBytes: l.DownlinkReplayBytes,
 	}
 }
 

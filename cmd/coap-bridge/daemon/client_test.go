@@ -25,7 +25,10 @@ type client struct {
 	coap *coap.Endpoint
 	conn *dtls.Conn
 	peer *coap.Peer
+	addr netip.AddrPort
 	end  func() // closes everything; the test's end does so too
+
+	asked chan *onem2m.Request // what was asked of it, which it answers with 2000
 
 	mu     sync.Mutex // guards the following fields
 	seen   [][]byte
@@ -89,8 +92,25 @@ func connectAs(t *testing.T, to netip.AddrPort, leaf *testpki.Leaf) *client {
 
 func dial(t *testing.T, to netip.AddrPort, as dtls.PeerID, patience time.Duration, conf dtls.Config) (*client, error) {
 	t.Helper()
-	c := &client{t: t, closed: make(chan dtls.Reason, 4)}
-	c.coap = coap.New(&coap.Config{Understands: func(_ *coap.Peer, id coap.OptionID) bool {
+	c, err := listenAs(t, conf)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c.conn, err = c.dtls.Dial(ctx, to, as)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer = c.ready
+	return c, nil
+}
+
+// listenAs is a device that waits for sessions.
+func listenAs(t *testing.T, conf dtls.Config) (*client, error) {
+	t.Helper()
+	c := &client{t: t, closed: make(chan dtls.Reason, 4), asked: make(chan *onem2m.Request, 64)}
+	c.coap = coap.New(&coap.Config{Handler: c, Understands: func(_ *coap.Peer, id coap.OptionID) bool {
 		return onem2m.IsOption(id, onem2m.CoAPProfile{})
 	}})
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -109,16 +129,23 @@ func dial(t *testing.T, to netip.AddrPort, as dtls.PeerID, patience time.Duratio
 		running.Wait()
 	})
 	t.Cleanup(c.end)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	c.conn, err = c.dtls.Dial(ctx, to, as)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.peer = c.ready
+	c.addr = socket.LocalAddr().(*net.UDPAddr).AddrPort()
 	return c, nil
+}
+
+// ServeCoAP implements coap.Handler.
+func (c *client) ServeCoAP(x *coap.Exchange) {
+	r, err := onem2m.RequestFromCoAP(x.Request(), onem2m.CoAPProfile{})
+	if err != nil {
+		_ = x.Respond(&coap.Message{Code: coap.BadRequest})
+		return
+	}
+	c.asked <- r
+	m, err := (&onem2m.Response{Status: onem2m.StatusOK, RequestID: r.RequestID, ReleaseVersion: r.ReleaseVersion}).CoAP(r, onem2m.CoAPProfile{})
+	if err != nil {
+		m = &coap.Message{Code: coap.InternalServerError}
+	}
+	_ = x.Respond(m)
 }
 
 // do sends r and returns the answer, read back.

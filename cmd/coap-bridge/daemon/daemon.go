@@ -47,12 +47,18 @@ type Daemon struct {
 	admin   *admin.Server
 	sockets []net.PacketConn
 
+	downlink  *cse.Downlink  // nil where no CSE may call
+	poller    *cse.Poller    // nil where no CSE is polled
+	listeners []net.Listener // of downlink
+
 	stopWatch  context.CancelFunc
 	running    sync.WaitGroup
 	failed     chan error
 	reloading  sync.Mutex
 	badFiles   atomic.Pointer[string] // why the last Reload kept the old state; nil when it did not
 	badDevices atomic.Pointer[string] // the same of the devices file
+
+	badDownlink atomic.Pointer[string] // why no CSE can call any more
 }
 
 // Start binds the sockets and starts to serve. After an error nothing runs and nothing is bound.
@@ -64,6 +70,7 @@ func Start(o Options) (*Daemon, error) {
 	}
 	d.serve("dtls", d.dtls.Serve)
 	d.serve("bridge", d.bridge.Serve)
+	d.serveDownlink()
 	if d.admin != nil {
 		d.serve("admin", d.admin.Serve)
 	}
@@ -109,11 +116,28 @@ func (d *Daemon) build() error {
 	if d.cse, err = cse.New(upstreams); err != nil {
 		return err
 	}
+	if err := d.openDownlink(); err != nil {
+		return err
+	}
+	poa, err := d.pointOfAccess()
+	if err != nil {
+		return err
+	}
 	d.bridge, err = bridge.New(bridge.Config{
-		Directory: d.devices, ServiceLayer: d.cse, CSEs: addresses(c), Hosts: d.keys.host, Limits: c.Limits.Bridge(),
-		CoAP: c.Limits.CoAP(), Log: d.log, Pseudonym: d.options.Pseudonym,
+		Directory: d.devices, ServiceLayer: d.cse, CSEs: addresses(c, poa), Hosts: d.keys.host, Limits: c.Limits.Bridge(),
+		CoAP: c.Limits.CoAP(), Dial: d.dial, Poller: d.newPoller(), Log: d.log, Pseudonym: d.options.Pseudonym,
 	})
 	if err != nil {
+		return err
+	}
+	return d.buildEdges()
+}
+
+// buildEdges makes the parts that hand something to the bridge.
+func (d *Daemon) buildEdges() error {
+	c := d.options.Config
+	var err error
+	if err = d.newDownlink(); err != nil {
 		return err
 	}
 	if d.sockets, err = listen(c.Listen); err != nil {
@@ -137,6 +161,7 @@ func (d *Daemon) release() {
 	for _, s := range d.sockets {
 		_ = s.Close()
 	}
+	d.closeListeners()
 	if d.cse != nil {
 		_ = d.cse.Close()
 	}
@@ -146,11 +171,12 @@ func (d *Daemon) release() {
 }
 
 // addresses is what package bridge must know of the CSEs.
-func addresses(c *config.Config) []bridge.CSE {
+func addresses(c *config.Config, poa string) []bridge.CSE {
 	var out []bridge.CSE
 	for _, s := range c.CSEs {
 		out = append(out, bridge.CSE{
 			Name: s.Name, ID: s.CSEID, SP: s.SP, Base: s.CSEBase, Default: s.Default, Timeout: s.Timeout, As: s.BridgeID,
+			Downlink: s.Downlink.Mode.Bridge(), POA: poa,
 		})
 	}
 	return out
@@ -174,11 +200,11 @@ func (d *Daemon) Failed() <-chan error { return d.failed }
 // the build's own date.
 func (d *Daemon) clockOK() bool { return !time.Now().Before(d.options.Build.Date) }
 
-// Shutdown drains: no new request is taken, those in progress end until ctx does, then the sessions are closed with a
+// Shutdown drains: no new request is taken, from CSEs first, those in progress end until ctx does, then the sessions are closed with a
 // close_notify. It returns ctx's error when requests had to be cut short.
 func (d *Daemon) Shutdown(ctx context.Context) error {
 	d.stopWatch()
-	errs := []error{d.bridge.Shutdown(ctx)}
+	errs := []error{d.stopDownlink(ctx), d.bridge.Shutdown(ctx)}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime) // the devices are told even when ctx is over
 	defer cancel()
 	errs = append(errs, d.dtls.Shutdown(last))

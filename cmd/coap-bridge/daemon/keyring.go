@@ -19,6 +19,7 @@ type keyring struct{ current atomic.Pointer[keys] }
 type keys struct {
 	own      *config.Credential // what devices see; nil without one
 	admin    *config.Credential // of the admin listener; nil without one
+	downlink tls.Certificate    // what CSEs see that call the bridge; empty without one
 	hosts    hostNames
 	clientCA *x509.CertPool // nil: no device certificate is taken
 	cses     map[string]cseKeys
@@ -27,6 +28,7 @@ type keys struct {
 
 type cseKeys struct {
 	ca      *x509.CertPool
+	callers *x509.CertPool // of its client certificates; nil where it may not call
 	bridge  tls.Certificate
 	clients map[string]tls.Certificate
 }
@@ -62,6 +64,11 @@ func loadKeys(c *config.Config) (*keys, error) {
 		}
 		k.admin = own
 	}
+	if c.Listens() {
+		if err := k.loadDownlink(c); err != nil {
+			return nil, err
+		}
+	}
 	if c.ClientCA != "" {
 		pool, end, err := config.LoadPool(c.ClientCA)
 		if err != nil {
@@ -87,6 +94,14 @@ func (k *keys) loadCSE(s *config.CSE) (cseKeys, error) {
 	}
 	k.earliest("cse_ca", end)
 	one := cseKeys{ca: pool, clients: map[string]tls.Certificate{}}
+	if s.Downlink.Mode == config.DownlinkListen {
+		callers, end, err := config.LoadPool(s.Downlink.CA)
+		if err != nil {
+			return cseKeys{}, err
+		}
+		one.callers = callers
+		k.earliest("cse_caller_ca", end)
+	}
 	if one.bridge, err = k.loadClient(s.Certificate, s.Key); err != nil {
 		return cseKeys{}, err
 	}
@@ -96,6 +111,23 @@ func (k *keys) loadCSE(s *config.CSE) (cseKeys, error) {
 		}
 	}
 	return one, nil
+}
+
+// loadDownlink loads what CSEs see that call the bridge.
+func (k *keys) loadDownlink(c *config.Config) error {
+	own := k.own
+	if !c.Downlink.Certificate.IsZero() {
+		var err error
+		if own, err = config.LoadKeyPair(c.Downlink.Certificate); err != nil {
+			return err
+		}
+	}
+	if own == nil {
+		return errNoCertificate
+	}
+	k.downlink = tls.Certificate{Certificate: own.Chain, PrivateKey: own.Key, Leaf: own.Leaf}
+	k.ends["downlink_server"] = own.Leaf.NotAfter
+	return nil
 }
 
 func (k *keys) loadClient(chain, key string) (tls.Certificate, error) {
@@ -118,11 +150,16 @@ func (k *keys) earliest(use string, end time.Time) {
 // the start.
 func (k *keys) keepCSECAs(was *keys) (differ bool) {
 	for name, one := range k.cses {
-		differ = differ || !one.ca.Equal(was.cses[name].ca)
-		one.ca = was.cses[name].ca
+		before := was.cses[name]
+		differ = differ || !one.ca.Equal(before.ca) || !one.callers.Equal(before.callers)
+		one.ca, one.callers = before.ca, before.callers
 		k.cses[name] = one
 	}
-	k.ends["cse_ca"] = was.ends["cse_ca"]
+	for _, use := range []string{"cse_ca", "cse_caller_ca"} {
+		if end, ok := was.ends[use]; ok {
+			k.ends[use] = end
+		}
+	}
 	return differ
 }
 
@@ -155,6 +192,7 @@ func (r *keyring) upstreams(c *config.Config) (cse.Config, error) {
 		one := cse.CSE{
 			Name: s.Name, Default: s.Default, URL: s.URL, ServerName: s.ServerName, CA: r.current.Load().cses[s.Name].ca,
 			Timeout: s.Timeout, MaxAnswer: s.MaxAnswer, Deduplicates: s.Deduplicates, Clients: map[string]cse.Identity{},
+			MaxPolls: s.Downlink.MaxPolls, PollTimeout: s.Downlink.PollTimeout,
 			Certificate: r.identity(func(k *keys) tls.Certificate { return k.cses[s.Name].bridge }),
 		}
 		if unknown, ok := one.Apply(s.Quirks...); !ok { // config.Load names them with their line

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"coapbridge/cmd/coap-bridge/admin"
 	"coapbridge/cmd/coap-bridge/secret"
 )
@@ -17,13 +19,20 @@ const expiryWarning = 14 * 24 * time.Hour
 // openAdmin opens the admin listener of the configuration.
 func (d *Daemon) openAdmin() error {
 	c := d.options.Config
-	registry, err := admin.NewRegistry(d.options.Build,
+	collectors := []prometheus.Collector{
 		admin.NewDTLSCollector(d.dtls.Stats),
 		admin.NewCoAPCollector(d.bridge.CoAPStats),
 		admin.NewBridgeCollector(d.bridge.Stats),
 		admin.NewCSECollector(d.cse.Stats),
 		admin.NewExpiryCollector(func() map[string]time.Time { return maps.Clone(d.keys.current.Load().ends) }),
-	)
+	}
+	if d.downlink != nil {
+		collectors = append(collectors, admin.NewDownlinkCollector(d.downlink.Stats))
+	}
+	if d.poller != nil {
+		collectors = append(collectors, admin.NewPollerCollector(d.poller.Stats))
+	}
+	registry, err := admin.NewRegistry(d.options.Build, collectors...)
 	if err != nil {
 		return err
 	}
@@ -55,6 +64,9 @@ func (d *Daemon) checks() []admin.Check {
 		{Name: "certificates", Probe: d.certificates},
 		{Name: "files", Probe: d.reloadState},
 	}
+	if d.downlink != nil {
+		checks = append(checks, admin.Check{Name: "downlink", Probe: d.downlinkState})
+	}
 	for _, s := range d.options.Config.CSEs {
 		checks = append(checks, admin.Check{
 			Name:  "cse_" + metricName(s.Name),
@@ -62,6 +74,14 @@ func (d *Daemon) checks() []admin.Check {
 		})
 	}
 	return checks
+}
+
+// downlinkState says why no CSE can call any more.
+func (d *Daemon) downlinkState() error {
+	if text := d.badDownlink.Load(); text != nil {
+		return errors.New(*text)
+	}
+	return nil
 }
 
 // certificates reports ours and our CAs when they have ended, and warns when they are about to.

@@ -59,6 +59,9 @@ func (d *Daemon) reloadLocked() error {
 	}
 	d.keys.current.Store(k)
 	d.cse.Renew()
+	if d.downlink != nil {
+		d.downlink.Renew()
+	}
 	if level, err := logging.ParseLevel(next.Log.Level); err == nil && d.options.Level != nil {
 		d.options.Level.Set(level)
 	}

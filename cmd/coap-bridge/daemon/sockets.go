@@ -22,7 +22,7 @@ func listen(addresses []string) ([]net.PacketConn, error) {
 			for _, opened := range sockets {
 				_ = opened.Close()
 			}
-			return nil, explainListen(a, err)
+			return nil, explainListen("UDP", a, "listen", err)
 		}
 		if u, ok := s.(*net.UDPConn); ok { // a smaller buffer works, it only loses earlier
 			_ = u.SetReadBuffer(socketBuffer)
@@ -34,15 +34,15 @@ func listen(addresses []string) ([]net.PacketConn, error) {
 }
 
 // explainListen says what to do about an address that can't be listened on.
-func explainListen(address string, err error) error {
-	remedy := "choose another address in the configuration's listen"
+func explainListen(network, address, field string, err error) error {
+	remedy := "choose another address in the configuration's " + field
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = "end the process that uses it (ss -lunp shows it), or choose another address or port"
+		remedy = "end the process that uses it (ss -lntup shows it), or choose another address or port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = "this machine has no such address; choose one of its own, or [::]:5684 for all"
+		remedy = "this machine has no such address; choose one of its own, or one that begins with [::] for all"
 	case errors.Is(err, syscall.EACCES):
 		remedy = "ports below 1024 need a privilege; choose a higher one"
 	}
-	return fmt.Errorf("listen on UDP %s: %w; %s", address, err, remedy)
+	return fmt.Errorf("listen on %s %s: %w; %s", network, address, err, remedy)
 }

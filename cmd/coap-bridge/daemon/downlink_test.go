@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"coapbridge/bridge/onem2m"
+	"coapbridge/dtls"
+)
+
+// calls is an edit of start: the CSE calls the bridge.
+func calls(_ *fixture, text string) string {
+	text = strings.Replace(text, "cses:\n", "downlink: {listen: [\"127.0.0.1:0\"], url: \"https://127.0.0.1:0\"}\ncses:\n", 1)
+	return strings.Replace(text, "    timeout: 3s\n", "    timeout: 3s\n    downlink: {certificates: [\"uri:urn:test:cse\"]}\n", 1)
+}
+
+// other makes an AE, a container and a subscription for it, all as the device "other".
+func (f *fixture) other(c *client) {
+	f.t.Helper()
+	for _, step := range []struct {
+		to, content string
+		kind        onem2m.ResourceType
+	}{
+		{"cse-in", `{"m2m:ae":{"rn":"other","api":"Ntest","rr":true,"poa":["coap://device.example:5684/in"],"srv":["3"]}}`, onem2m.TypeAE},
+		{"cse-in/other", `{"m2m:cnt":{"rn":"c"}}`, onem2m.TypeContainer},
+		{"cse-in/other/c", `{"m2m:sub":{"rn":"s","nu":["Cother1"],"enc":{"net":[3]},"nct":1}}`, onem2m.TypeSubscription},
+	} {
+		_, resp := c.do(&onem2m.Request{Operation: onem2m.Create, ResourceType: step.kind, To: step.to, From: "Cother1",
+			Content: []byte(step.content), MediaType: "application/json"})
+		require.Equal(f.t, onem2m.StatusCreated, resp.Status, "%s", resp.Content)
+	}
+}
+
+// post makes a contentInstance as somebody who has nothing to do with the bridge.
+func (f *fixture) post(value string) {
+	f.t.Helper()
+	own := f.cseCA.Client(f.t).TLS()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.cseCA.Pool(), Certificates: []tls.Certificate{own}}, DisableKeepAlives: true}
+	r, err := http.NewRequest(http.MethodPost, "https://"+f.cseAt+"/cse-in/other/c", strings.NewReader(fmt.Sprintf(`{"m2m:cin":{"con":%q}}`, value)))
+	require.NoError(f.t, err)
+	r.Header = http.Header{"X-M2M-Origin": {"CAdmin"}, "X-M2M-RI": {"p" + value}, "X-M2M-RVI": {"3"}, "Content-Type": {"application/json;ty=4"}}
+	resp, err := (&http.Client{Transport: transport}).Do(r)
+	require.NoError(f.t, err)
+	require.NoError(f.t, resp.Body.Close())
+	require.Equal(f.t, http.StatusCreated, resp.StatusCode)
+}
+
+// told waits for a notification with the value.
+func (c *client) told(value string) {
+	c.t.Helper()
+	select {
+	case r := <-c.asked:
+		require.Equal(c.t, onem2m.Notify, r.Operation)
+		require.Contains(c.t, string(r.Content), value)
+	case <-time.After(10 * time.Second):
+		require.FailNow(c.t, "no notification")
+	}
+}
+
+// TestDownlink: a CSE's notification reaches the device on its live session; what the device wrote of itself reaches no CSE,
+// and it sees nothing else; after a restart of the bridge the same address leads to the device.
+func TestDownlink(t *testing.T) {
+	t.Parallel()
+	f := start(t, calls)
+	c := connect(t, f.addr(), "other", otherKey)
+	f.other(c)
+	f.post("21.5")
+	c.told("21.5")
+
+	at := fmt.Sprintf("https://127.0.0.1:%d/", f.d.DownlinkAddresses()[0].Port())
+	ae, held := f.cse.Resource("cse-in/other")
+	require.True(t, held)
+	require.Contains(t, string(ae), at)
+	require.NotContains(t, string(ae), "device.example", "S42")
+	_, resp := c.do(&onem2m.Request{Operation: onem2m.Retrieve, To: "cse-in/other", From: "Cother1"})
+	require.Contains(t, string(resp.Content), "coap://device.example:5684/in")
+	require.NotContains(t, string(resp.Content), at)
+	require.Equal(t, "1", f.metric(`coapbridge_bridge_deliveries_total{outcome="answered"}`))
+	require.Equal(t, "1", f.metric(`coapbridge_downlink_answers_total{class="2",cse="in"}`))
+	require.Equal(t, "1", f.metric(`coapbridge_admin_check_state{check="downlink",state="ok"}`))
+	bindings, err := os.ReadFile(f.path("bindings.jsonl"))
+	require.NoError(t, err)
+	_, token, _ := strings.Cut(string(ae), at)
+	token, _, _ = strings.Cut(token, `"`)
+	require.Contains(t, string(bindings), token)
+	require.NotContains(t, f.log.String(), token, "S46")
+}
+
+// TestB05Downlink: a certificate that is not the CSE's gets no connection, whoever issued it, and a token that is nobody's no
+// answer but the one.
+func TestB05Downlink(t *testing.T) {
+	t.Parallel()
+	f := start(t, calls)
+	at := "https://" + f.d.DownlinkAddresses()[0].String()
+	ask := func(leaf tls.Certificate) (*http.Response, error) {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.ca.Pool(), Certificates: []tls.Certificate{leaf}}, DisableKeepAlives: true}
+		r, err := http.NewRequest(http.MethodPost, at+"/AAAAAAAAAAAAAAAAAAAAAA", strings.NewReader(`{"m2m:sgn":{"vrq":true}}`))
+		require.NoError(t, err)
+		r.Header = http.Header{"X-M2M-Origin": {"/id-in"}, "X-M2M-RI": {"1"}, "X-M2M-RVI": {"3"}, "Content-Type": {"application/json"}}
+		return (&http.Client{Transport: transport}).Do(r)
+	}
+	for _, leaf := range []tls.Certificate{{}, f.cseCA.Client(t).TLS(), f.cseCA.Client(t, "urn:test:cse2").TLS(), f.ca.Client(t, "urn:test:cse").TLS()} {
+		resp, err := ask(leaf)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		require.Error(t, err)
+	}
+	resp, err := ask(f.cseCA.Client(t, "urn:test:cse").TLS())
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+	require.Equal(t, "1", f.metric(`coapbridge_downlink_refused_total{reason="no_access"}`))
+}
+
+// TestDial: the bridge begins the session with a device that waits for one, with the key of that direction, and only at the
+// address of its entry.
+func TestDial(t *testing.T) {
+	t.Parallel()
+	const downKey = "down-key-of-the-tests-0003"
+	listening, err := listenAs(t, dtls.Config{PSK: func(_ context.Context, q dtls.PSKQuery) ([]byte, error) {
+		require.Equal(t, "other", q.Peer.ID)
+		return []byte(downKey), nil
+	}})
+	require.NoError(t, err)
+	f := start(t, calls, func(f *fixture, text string) string {
+		entry := fmt.Sprintf("      up: text:%s\n      down: text:%s\n    address: %q\n", otherKey, downKey, listening.addr)
+		f.write("devices.yaml", strings.Replace(devicesText, "      up: text:"+otherKey+"\n", entry, 1))
+		return text
+	})
+	c := connect(t, f.addr(), "other", otherKey)
+	f.other(c)
+	c.end() // its session is gone; the device waits at its address
+	f.post("7")
+	listening.told("7")
+	f.post("8")
+	listening.told("8")
+	require.Empty(t, c.asked)
+
+	_, err = f.d.dial(t.Context(), f.addr(), dtls.PeerID{Kind: dtls.KindPSK, ID: "other"})
+	require.ErrorIs(t, err, errNotEntry, "S42")
+	_, err = f.d.dial(t.Context(), listening.addr, dtls.PeerID{Kind: dtls.KindPSK, ID: "meter1"})
+	require.ErrorIs(t, err, errNotEntry, "S42")
+}
