@@ -3,7 +3,9 @@
 package interop
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,8 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// typeCID is the content type of a record with a Connection ID (RFC 9146, Section 3).
-const typeCID = 25
+// Content types of records: with data (RFC 6347, Section 4.1), and of any kind with a Connection ID (RFC 9146, Section 3).
+const (
+	typeData = 23
+	typeCID  = 25
+)
 
 // relay stands between a client and its server, as a NAT does. It sees whether Connection IDs are used, and can give the
 // client another address.
@@ -27,6 +32,9 @@ type relay struct {
 	client   netip.AddrPort
 	back     *net.UDPConn // the client as the server sees it
 	up, down bool         // records with a Connection ID went there
+	count    [2]int       // of records with data since lose: down, up
+	loses    [2]int       // which one of them is lost; 0: none
+	lost     chan struct{}
 }
 
 func startRelay(t *testing.T, to netip.AddrPort) *relay {
@@ -73,9 +81,11 @@ func (r *relay) forward() {
 		}
 		r.mu.Lock()
 		r.client, r.up = from, r.up || n > 0 && buf[0] == typeCID
-		back := r.back
+		back, lost := r.back, r.losesLocked(buf[:n], 1)
 		r.mu.Unlock()
-		_, _ = back.Write(buf[:n]) // it may have been closed, or nobody listens yet: lost, as a network loses
+		if !lost {
+			_, _ = back.Write(buf[:n]) // it may have been closed, or nobody listens yet: lost, as a network loses
+		}
 	}
 }
 
@@ -89,14 +99,52 @@ func (r *relay) answer(back *net.UDPConn) {
 		if err == nil {
 			r.down = r.down || n > 0 && buf[0] == typeCID
 		}
-		client := r.client
+		client, lost := r.client, err == nil && r.losesLocked(buf[:n], 0)
 		r.mu.Unlock()
 		switch {
+		case lost:
 		case err == nil:
 			_, _ = r.front.WriteToUDPAddrPort(buf[:n], client)
 		case gone || errors.Is(err, net.ErrClosed):
 			return
 		}
+	}
+}
+
+// lose has the relay lose one datagram with data: the nth from now on that goes up, or down.
+func (r *relay) lose(up bool, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count, r.loses, r.lost = [2]int{}, [2]int{}, make(chan struct{})
+	if up {
+		r.loses[1] = n
+	} else {
+		r.loses[0] = n
+	}
+}
+
+func (r *relay) losesLocked(b []byte, way int) bool {
+	if len(b) == 0 || b[0] != typeData && b[0] != typeCID || r.loses[way] == 0 {
+		return false
+	}
+	if r.count[way]++; r.count[way] != r.loses[way] {
+		return false
+	}
+	r.loses[way] = 0
+	close(r.lost)
+	return true
+}
+
+// waitLost returns when what is to be lost is lost.
+func (r *relay) waitLost(ctx context.Context) error {
+	r.mu.Lock()
+	lost := r.lost
+	r.mu.Unlock()
+	select {
+	case <-lost:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("nothing was lost: %w", context.Cause(ctx))
 	}
 }
 
