@@ -81,8 +81,8 @@ func TestNotificationsInLoss(t *testing.T) {
 		known := &fleet{devices: map[dtls.PeerID]*Device{}, tokens: map[string]*Device{}}
 		for i := range devices {
 			name := "d" + strconv.Itoa(i)
-			dev := &Device{ID: psk(name).ID, Name: name, Profile: ProfileOneM2M, Bound: []string{"C" + name}}
-			known.devices[dev.ID], known.tokens["token-"+name] = dev, dev
+			id, dev := psk(name).ID, &Device{Name: name, Profile: ProfileOneM2M, Bound: []string{"C" + name}}
+			known.devices[id], known.tokens["token-"+name] = dev, dev
 		}
 		cfg := Config{Directory: known, ServiceLayer: &layer{}}
 		listens(&cfg)

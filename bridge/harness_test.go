@@ -68,7 +68,6 @@ func (d *directory) Device(p *dtls.Peer) (*Device, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dev, ok := d.devices[p.ID]
-	dev.ID = p.ID
 	for aei, owner := range d.bound {
 		if owner == p.ID {
 			dev.Bound = append(dev.Bound, aei)
@@ -136,7 +135,8 @@ func (d *directory) BelongsToOther(dev *Device, aei string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	owner, taken := d.bound[aei]
-	return taken && owner != dev.ID
+	other, known := d.devices[owner]
+	return taken && (!known || other.Name != dev.Name)
 }
 
 func (d *directory) change(id dtls.PeerID, edit func(*Device)) {

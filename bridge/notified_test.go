@@ -132,7 +132,7 @@ func TestB04InstancesPass(t *testing.T) {
 func TestB04PolicyNamesOther(t *testing.T) {
 	t.Parallel()
 	b := &Bridge{cfg: Config{Directory: notifiedDirectory()}}
-	dev := Device{ID: psk("dev").ID, Name: "dev", Bound: []string{"Cd"}, Targets: []string{"cse-in/Cother"}}
+	dev := Device{Name: oneM2MDevice.Name, Bound: []string{"Cd"}, Targets: []string{"cse-in/Cother"}}
 	j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
 	require.False(t, b.namesOther(j, "cse-in/Cother"))
 	require.True(t, b.namesOther(j, "Cother"), "an address that doesn't tell where it lies is nobody's permission")

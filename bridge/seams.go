@@ -112,9 +112,8 @@ type ObservedPath struct{ Path, Container string }
 
 // Device is one entry of the devices file: a credential, and what it may do. A network entity is the same with Entity set.
 type Device struct {
-	ID            dtls.PeerID // of the session that was asked about
-	Name          string      // the operator's name for it, unique; resource name of a plain device's AE
-	Entity        bool        // a network entity: no AE of its own is made for it
+	Name          string // the operator's name for it, unique; resource name of a plain device's AE
+	Entity        bool   // a network entity: no AE of its own is made for it
 	Tenant        string
 	CSE           string // "" is the default CSE
 	Client        string // name of the client certificate for its requests; "" is the bridge's own

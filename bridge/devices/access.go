@@ -5,7 +5,6 @@ import (
 	"maps"
 
 	"coapbridge/bridge"
-	"coapbridge/dtls"
 )
 
 // Access implements bridge.Directory. The list of addresses is the store's and must not be changed.
@@ -60,7 +59,7 @@ func (s *Store) reachable(snap *snapshot, key binding, held bound) (bridge.Reach
 	if o == nil || s.cse(o.entry.CSE) != key.cse {
 		return bridge.Reachable{}, false
 	}
-	r := bridge.Reachable{Device: o.standing(s.bound), CSE: key.cse, AEI: key.aei}
+	r := bridge.Reachable{Device: o.answer.Load(), CSE: key.cse, AEI: key.aei}
 	if r.CSE == "" {
 		r.CSE = s.options.DefaultCSE
 	}
@@ -68,19 +67,4 @@ func (s *Store) reachable(snap *snapshot, key binding, held bound) (bridge.Reach
 		r.Access = *held.access
 	}
 	return r, true
-}
-
-// standing is the device without a session: as the peer of its own credential, or as nobody where a certificate's name is all
-// that its entry has.
-func (o *owner) standing(bound func(*owner) []string) *bridge.Device {
-	o.mu.Lock()
-	var own *grant
-	if len(o.grants) > 0 && o.grants[0].credential.kind != kindSAN { // those that the file names come first
-		own = o.grants[0]
-	}
-	o.mu.Unlock()
-	if own != nil {
-		return own.device.Load()
-	}
-	return o.device(dtls.PeerID{}, bound(o))
 }

@@ -145,11 +145,11 @@ func (e *Entry) DialID() dtls.PeerID {
 	return dtls.PeerID{}
 }
 
-// device is the entry as package bridge has it, for a peer with the AE-IDs that its CSE gave it.
-func (o *owner) device(id dtls.PeerID, bound []string) *bridge.Device {
+// device is the entry as package bridge has it, with the AE-IDs that its CSE gave it.
+func (o *owner) device(bound []string) *bridge.Device {
 	e := o.entry
 	return &bridge.Device{
-		ID: id, Name: e.Name, Entity: e.Entity, Tenant: e.Tenant, CSE: e.CSE, Client: e.Client, Profile: bridge.Profile(e.Profile),
+		Name: e.Name, Entity: e.Entity, Tenant: e.Tenant, CSE: e.CSE, Client: e.Client, Profile: bridge.Profile(e.Profile),
 		LegacyOptions: e.LegacyOptions, StrictTimestamps: e.StrictTimestamps, Originators: e.Originators, Bound: bound, Operations: o.operations,
 		Targets: e.Targets, MaxPayload: e.MaxPayload, AllowDelete: e.AllowDelete, AppID: e.AppID,
 		Address: netip.AddrPort(e.Address), DialID: o.dialID, Actuator: e.Actuator, Timing: bridge.Timing(e.Timing), Observe: o.observe,

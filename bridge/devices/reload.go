@@ -26,32 +26,20 @@ func (c *Change) Empty() bool { return len(c.Added)+len(c.Removed)+len(c.Changed
 // another device's, tenant's or CSE's, or what a session takes at its start is another: maxPayload, timing, observe. Everything else holds
 // from the session's next request on.
 func (c *Change) Ended(p *dtls.Peer) bool {
-	now := c.next.lookup(p)
+	now := c.next.lookup(p.ID, p.Names())
 	if now == nil {
 		return true
 	}
-	was := c.old.lookup(p)
+	was := c.old.lookup(p.ID, p.Names())
 	if was == nil {
 		return false // it was let in by the new file
 	}
-	a, b := was.entry, now.entry
+	a, b := was.owner.entry, now.owner.entry
 	if a.Name != b.Name || a.Tenant != b.Tenant || a.CSE != b.CSE || a.Client != b.Client || a.Entity != b.Entity ||
 		a.MaxPayload != b.MaxPayload || a.Timing != b.Timing || !slices.Equal(a.Observe, b.Observe) {
 		return true
 	}
 	return p.ID.Kind == dtls.KindPSK && !a.PSK.key(p.Role).Equal(b.PSK.key(p.Role))
-}
-
-// lookup finds a peer's device and remembers nothing.
-func (s *snapshot) lookup(p *dtls.Peer) *owner {
-	if g := s.find(p.ID); g != nil {
-		return g.owner
-	}
-	if p.ID.Kind != dtls.KindCertificate {
-		return nil
-	}
-	o, _ := s.match(p.Names())
-	return o
 }
 
 // Reload reads the devices file again and swaps the snapshot whole; with a fault in the file, which it returns as
@@ -65,7 +53,7 @@ func (s *Store) Reload() (*Change, error) {
 	}
 	old, before := s.current.Load(), s.bindings.generation()
 	next := newSnapshot(items, s.cse, s.bound)
-	next.adopt(old, s.bound)
+	next.adopt(old)
 	if err := s.settle(next); err != nil {
 		return nil, err
 	}

@@ -59,7 +59,10 @@ func (s *snapshot) owner(c credential) *owner {
 	var g *grant
 	switch c.kind {
 	case kindSAN:
-		return s.sans[c]
+		var name SAN
+		if name.UnmarshalText([]byte(c.id)) == nil {
+			g = s.sans[name]
+		}
 	case kindPSK:
 		g = s.find(c.peer())
 	default:

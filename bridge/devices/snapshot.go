@@ -78,17 +78,14 @@ type owner struct {
 	dialID      dtls.PeerID // zero without an address
 	observe     []bridge.ObservedPath
 
-	mu     sync.Mutex // guards the following field
-	grants []*grant
+	mu     sync.Mutex                    // held while answer is replaced
+	answer atomic.Pointer[bridge.Device] // of Device; replaced whole when a binding changes
 }
 
-// grant is one peer of a device: what Device answers for it. The answer is replaced whole when a binding changes.
+// grant is one credential of a device. All certificates with a device's name share one.
 type grant struct {
 	owner      *owner
-	id         dtls.PeerID
-	names      []dtls.Name // of the certificate, when it was matched by name
 	credential credential
-	device     atomic.Pointer[bridge.Device]
 }
 
 // snapshot is one state of the devices file. Everything but sessions is fixed once it is built.
@@ -98,14 +95,14 @@ type snapshot struct {
 	// psk is keyed by digest, so that a look-up takes the same steps whether or not the identity is known, and doesn't
 	// compare the attacker's bytes with a real identity (S5).
 	psk   map[[sha256.Size]byte]*grant
-	keyed []*grant               // all of psk
-	fixed map[dtls.PeerID]*grant // certificates by fingerprint, raw public keys
-	sans  map[credential]*owner
+	keyed []*grant                  // all of psk
+	fixed map[dtls.PeerID]*grant    // certificates by fingerprint, raw public keys
+	sans  map[SAN]*grant            // certificates by name
 	dials map[netip.AddrPort]*owner // where the bridge may dial
 	named map[binding]claim         // AE-IDs that belong to devices by the file alone; see claims.go
 
-	mu       sync.RWMutex // guards the following field
-	sessions map[dtls.PeerID]*grant
+	mu       sync.RWMutex           // guards the following field
+	sessions map[dtls.PeerID]*grant // certificates that were matched by name, so that they are found without it
 }
 
 func newOwner(e *Entry) *owner {
@@ -131,7 +128,7 @@ func newSnapshot(items []*item, cse func(string) string, bound func(*owner) []st
 	s := &snapshot{
 		owners: make([]*owner, 0, len(items)), names: make(map[string]*owner, len(items)),
 		psk: make(map[[sha256.Size]byte]*grant, len(items)), fixed: map[dtls.PeerID]*grant{},
-		sans: map[credential]*owner{}, dials: map[netip.AddrPort]*owner{}, named: make(map[binding]claim, len(items)), sessions: map[dtls.PeerID]*grant{},
+		sans: map[SAN]*grant{}, dials: map[netip.AddrPort]*owner{}, named: make(map[binding]claim, len(items)), sessions: map[dtls.PeerID]*grant{},
 	}
 	for _, it := range items {
 		o := newOwner(&it.entry)
@@ -141,48 +138,27 @@ func newSnapshot(items []*item, cse func(string) string, bound func(*owner) []st
 		}
 		s.owners, s.names[it.entry.Name] = append(s.owners, o), o
 		for _, c := range o.credentials {
-			g := &grant{owner: o, id: c.peer(), credential: c}
+			g := &grant{o, c}
 			switch c.kind {
 			case kindPSK:
 				s.psk[sha256.Sum256([]byte(c.id))] = g
 				s.keyed = append(s.keyed, g)
 			case kindCertificate, kindRawKey:
-				s.fixed[g.id] = g
+				s.fixed[c.peer()] = g
 			case kindSAN:
-				s.sans[c] = o
-				continue // its grants come with the certificates
+				s.sans[it.entry.Certificate.SAN] = g
 			}
-			o.admit(g, bound)
 		}
+		o.publish(bound)
 	}
 	return s
 }
 
-// admit makes the answer for one more peer of the device.
-func (o *owner) admit(g *grant, bound func(*owner) []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock() // held while bound is read, so that no binding falls between
-	g.device.Store(o.device(g.id, bound(o)))
-	o.grants = append(o.grants, g)
-}
-
-// forget drops the answer for a peer.
-func (o *owner) forget(g *grant) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.grants = slices.DeleteFunc(o.grants, func(x *grant) bool { return x == g })
-}
-
-// publish puts the bound AE-IDs into every answer for the device.
+// publish makes the answer for the device, with the AE-IDs that are bound now.
 func (o *owner) publish(bound func(*owner) []string) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	aeis := bound(o)
-	for _, g := range o.grants {
-		d := *g.device.Load()
-		d.Bound = aeis
-		g.device.Store(&d)
-	}
+	defer o.mu.Unlock() // held while bound is read, so that no binding falls between
+	o.answer.Store(o.device(bound(o)))
 }
 
 // owns reports whether a binding of h is the device's.
@@ -203,55 +179,58 @@ func (s *snapshot) find(id dtls.PeerID) *grant {
 
 // match returns the device that a certificate's names belong to, and by which of them (S9: exact, type and value). Names
 // of two devices belong to neither.
-func (s *snapshot) match(names []dtls.Name) (*owner, credential) {
-	var found *owner
-	var by credential
+func (s *snapshot) match(names []dtls.Name) *grant {
+	var found *grant
 	for _, n := range names {
-		c := credential{kindSAN, SAN(n).String()}
-		o := s.sans[c]
+		g := s.sans[SAN(n)]
 		switch {
-		case o == nil:
+		case g == nil:
 		case found == nil:
-			found, by = o, c
-		case found != o:
-			return nil, credential{}
+			found = g
+		case found.owner != g.owner:
+			return nil
 		}
 	}
-	return found, by
+	return found
 }
 
-// remember matches a certificate that find doesn't know and keeps the answer; nil when it belongs to no device.
-func (s *snapshot) remember(id dtls.PeerID, names []dtls.Name, bound func(*owner) []string) *grant {
-	if id.Kind != dtls.KindCertificate {
-		return nil
+// lookup returns the grant of a peer whose certificate has these names; without names one that was matched before is found.
+func (s *snapshot) lookup(id dtls.PeerID, names []dtls.Name) *grant {
+	if id.Kind != dtls.KindCertificate || len(names) == 0 || s.fixed[id] != nil {
+		return s.find(id)
 	}
-	o, by := s.match(names)
-	if o == nil {
-		return nil
+	return s.match(names)
+}
+
+// remember keeps whose certificate it is that was matched by name: a binding is made by its fingerprint alone.
+func (s *snapshot) remember(id dtls.PeerID, g *grant) {
+	if g.credential.kind != kindSAN {
+		return
+	}
+	s.mu.RLock()
+	known := s.sessions[id] == g
+	s.mu.RUnlock()
+	if known {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g := s.sessions[id]; g != nil {
-		return g
-	}
 	if len(s.sessions) >= maxSeen {
-		for any, g := range s.sessions {
+		for any := range s.sessions {
 			delete(s.sessions, any)
-			g.owner.forget(g)
 			break
 		}
 	}
-	g := &grant{owner: o, id: id, names: names, credential: by}
-	o.admit(g, bound)
 	s.sessions[id] = g
-	return g
 }
 
 // adopt takes the certificates that old had matched, so that a binding made now still finds them.
-func (s *snapshot) adopt(old *snapshot, bound func(*owner) []string) {
+func (s *snapshot) adopt(old *snapshot) {
 	old.mu.RLock()
 	defer old.mu.RUnlock()
-	for id, g := range old.sessions {
-		s.remember(id, g.names, bound)
+	for id, was := range old.sessions {
+		if g := s.sans[was.owner.entry.Certificate.SAN]; g != nil && s.fixed[id] == nil {
+			s.remember(id, g)
+		}
 	}
 }

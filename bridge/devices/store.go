@@ -160,17 +160,18 @@ func (s *Store) Device(p *dtls.Peer) (*bridge.Device, bool) {
 	if g == nil {
 		return nil, false
 	}
-	return g.device.Load(), true
+	return g.owner.answer.Load(), true
 }
 
 // grant finds a peer in the newest snapshot.
 func (s *Store) grant(id dtls.PeerID, names []dtls.Name) *grant {
 	for {
 		snap := s.current.Load()
-		if g := snap.find(id); g != nil {
-			return g
+		g := snap.lookup(id, names)
+		if g == nil {
+			return nil
 		}
-		g := snap.remember(id, names, s.bound)
+		snap.remember(id, g)
 		if s.current.Load() == snap { // else a reload adopted the certificates before this one was remembered
 			return g
 		}
@@ -180,15 +181,7 @@ func (s *Store) grant(id dtls.PeerID, names []dtls.Name) *grant {
 // Admits reports whether a verified certificate or raw public key is some device's: id holds its SHA-256, names its
 // subjectAltNames. It is for the moment of verification and remembers nothing.
 func (s *Store) Admits(id dtls.PeerID, names []dtls.Name) bool {
-	if id.Kind == dtls.KindPSK {
-		return false
-	}
-	snap := s.current.Load()
-	if snap.find(id) != nil {
-		return true
-	}
-	o, _ := snap.match(names)
-	return o != nil && id.Kind == dtls.KindCertificate
+	return id.Kind != dtls.KindPSK && s.current.Load().lookup(id, names) != nil
 }
 
 // PSK returns a copy of the key that a handshake needs, which the caller may wipe, or dtls.ErrUnknownIdentity. Known and
@@ -268,12 +261,7 @@ func (s *Store) publish(id dtls.PeerID) {
 func (s *Store) BelongsToOther(d *bridge.Device, aei string) bool {
 	key := binding{s.cse(d.CSE), aei}
 	snap := s.current.Load()
-	var o *owner // stays nil when the device was removed while its request ran
-	if g := snap.find(d.ID); g != nil {
-		o = g.owner
-	} else if d.ID == (dtls.PeerID{}) { // a device that Reachable returned
-		o = snap.names[d.Name]
-	}
+	o := snap.names[d.Name] // nil when the device was removed while its request ran
 	if h, ok := s.bindings.holder(key); ok {
 		return o == nil || !o.owns(h)
 	}
