@@ -255,7 +255,7 @@ func (r *run) floodBeside(ctx context.Context, b *bed, devices func() (*load.Res
 	}
 	both.Flood.Devices, both.Flood.Failed, both.Failures = connected.Latency, connected.Failed, connected.Failures
 	if offered := both.Rate; offered < minOffered*r.conf.FloodRate {
-		r.remark(b.peer.name, "devices during the flood", fmt.Errorf("only %.0f hellos a second were sent", offered))
+		r.conf.Progress(fmt.Sprintf("!! %s: only %.0f hellos a second were sent beside the devices", b.peer.name, offered))
 	}
 	return both, nil
 }
