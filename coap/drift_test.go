@@ -98,7 +98,11 @@ func (d *drift) step() {
 			d.e.Receive(s.p, d.sent[r.IntN(len(d.sent))])
 		}
 	case 1:
-		if n := len(d.held); n > 0 {
+		for range 3 {
+			n := len(d.held)
+			if n == 0 {
+				break
+			}
 			j := r.IntN(n)
 			x := d.held[j]
 			d.held = append(d.held[:j], d.held[j+1:]...)
@@ -106,6 +110,9 @@ func (d *drift) step() {
 		}
 	case 2:
 		time.Sleep(time.Duration(r.IntN(5000)) * time.Millisecond)
+		if r.IntN(8) == 0 { // all is forgotten that can be
+			time.Sleep(300 * time.Second)
+		}
 	case 3: // acknowledge, answer or reset some of what was sent
 		for _, m := range s.conn.take() {
 			switch {
@@ -123,7 +130,7 @@ func (d *drift) step() {
 		}
 	case 12, 13:
 		if n := len(d.entries); n > 0 {
-			o := d.entries[r.IntN(n)]
+			o := d.entries[n-1-r.IntN(min(n, 6))] // most of the others are over
 			_ = o.Notify(&Message{Code: Content + Code(r.IntN(20)/19*64), Payload: make([]byte, r.IntN(4)*r.IntN(1000))})
 		}
 	case 14:
@@ -188,6 +195,10 @@ func (d *drift) request() Message {
 		o = o.AddUint(Block1, block{uint32(r.IntN(6)), r.IntN(3) > 0, 2}.value())
 	case r.IntN(2) == 0:
 		o = o.AddUint(Block2, block{uint32(r.IntN(6)), false, uint8(r.IntN(7))}.value())
+	}
+	if r.IntN(3) == 0 {
+		o = path(string(rune('a'+r.IntN(3)))).AddUint(Observe, uint32(r.IntN(8)/7))
+		return Message{Type: Type(r.IntN(2)), Code: GET, MessageID: uint16(r.IntN(60)), Options: o, Token: []byte{byte(r.IntN(8))}}
 	}
 	if r.IntN(6) == 0 {
 		o = o.AddUint(NoResponse, uint32(r.IntN(27)))

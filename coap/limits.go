@@ -47,8 +47,7 @@ const (
 	freshnessWindow      = 128 * time.Second      // RFC 7641, Section 3.4: a later arrival is newer whatever its number
 	sequenceUnit         = 50 * time.Millisecond  // of where an observation's numbers begin: 2^23 of them are nearly 5 days
 	maxConfirmAfter      = 24 * time.Hour         // RFC 7641, Section 4.5
-	defaultNotifyGap     = 3 * time.Second        // between Non-confirmable notifications without an RTT (RFC 7641, Section 4.5.1)
-	minNotifyGap         = 100 * time.Millisecond // with one, for a round trip on a LAN would be no limit
+	minNotifyGap         = 100 * time.Millisecond // between Non-confirmable notifications: a round trip on a LAN would be no limit
 	recentNotifications  = 4                      // Message IDs to which a late Reset still ends the observation
 	maxAgeDefault        = 60 * time.Second       // RFC 7252, Section 5.10.5
 	minReregister        = 5 * time.Second        // after Max-Age, at random up to maxReregister (RFC 7641, Section 3.3.1)

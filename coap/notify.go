@@ -104,9 +104,10 @@ func (o *Observation) fillLocked(t *transmission, now time.Time) bool {
 	return true
 }
 
-// confirmsLocked reports whether the next notification is to be Confirmable (RFC 7641, Section 4.5).
+// confirmsLocked reports whether the next notification is to be Confirmable (RFC 7641, Section 4.5). It is also until one has
+// measured the round trip, which Non-confirmable ones keep apart.
 func (o *Observation) confirmsLocked(now time.Time) bool {
-	return o.unconfirmed+1 >= o.options.ConfirmEvery || now.Sub(o.confirmed) >= o.options.ConfirmAfter
+	return o.peer.state.rtt == 0 || o.unconfirmed+1 >= o.options.ConfirmEvery || now.Sub(o.confirmed) >= o.options.ConfirmAfter
 }
 
 // carriedLocked says that a separate response carries the first notification.
@@ -192,12 +193,7 @@ func (p *Peer) recentLocked(mid uint16, now time.Time) *Observation {
 }
 
 // gapLocked is how long a Non-confirmable notification counts as outstanding: one round trip (RFC 7641, Section 4.5.1).
-func (p *Peer) gapLocked() time.Duration {
-	if rtt := p.state.rtt; rtt != 0 {
-		return max(rtt, minNotifyGap)
-	}
-	return defaultNotifyGap
-}
+func (p *Peer) gapLocked() time.Duration { return max(p.state.rtt, minNotifyGap) }
 
 // measureLocked takes the round trip of t, which was acknowledged, into the estimate, unless it was retransmitted: then nobody
 // knows of which copy the acknowledgement is.
@@ -205,7 +201,7 @@ func (p *Peer) measureLocked(t *transmission, now time.Time) {
 	if t.observation == nil || t.attempts > 0 || t.non {
 		return
 	}
-	sample := now.Sub(t.begun)
+	sample := max(now.Sub(t.begun), 1) // 0 is no measurement
 	if p.state.rtt == 0 {
 		p.state.rtt = sample
 		return

@@ -43,7 +43,8 @@ func EndReasons() []EndReason {
 
 // ObserveOptions say how the notifications of one observation are sent. The zero value of a field is its default.
 type ObserveOptions struct {
-	// ConfirmEvery makes one of so many notifications Confirmable (1, the default: all).
+	// ConfirmEvery makes one of so many notifications Confirmable (1, the default: all). All are until the peer's round trip is
+	// known; Non-confirmable ones are not sent faster than one a round trip (RFC 7641, Section 4.5.1).
 	ConfirmEvery int
 	// ConfirmAfter is after which time since the last Confirmable notification the next one is one, at most 24 h (RFC 7641,
 	// Section 4.5), which is the default.
