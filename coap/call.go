@@ -265,7 +265,9 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 			p.completeLocked(c, result{err: fmt.Errorf("%w: number %d", ErrBadOption, bad)})
 		}
 		p.mu.Unlock()
-		if m.Type == Confirmable { // RFC 7252, Sections 4.2 and 5.4.1: rejected; anything else is ignored
+		// RFC 7252, Sections 4.2 and 5.4.1: rejected; anything else is ignored, but for a notification, which would go on
+		// for a day (RFC 7641, Sections 3.6 and 4.5).
+		if _, notifies := m.observes(); m.Type == Confirmable || m.Type == NonConfirmable && notifies {
 			p.sendEmpty(Reset, m.MessageID)
 		}
 		return

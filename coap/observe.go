@@ -122,7 +122,8 @@ func (x *Exchange) Observes() bool { return x.observe == register }
 // that there was when the same token observes the same resource again (RFC 7641, Section 4.1); that one has the new options.
 //
 // nil and no error: the request was answered and nobody entered, because it doesn't ask for it, m is no success, the requester
-// wants no such responses (RFC 7967), or Limits.MaxObservations or MaxObservationsTotal is reached.
+// wants no such responses (RFC 7967), or Limits.MaxObservations or MaxObservationsTotal is reached. The observation may be over
+// before RespondObserve has returned.
 func (x *Exchange) RespondObserve(m *Message, o ObserveOptions) (*Observation, error) {
 	o = o.withDefaults()
 	return x.respond(m, &o)

@@ -35,8 +35,8 @@ type Observed struct {
 }
 
 // Observe registers at p for the resource that m, a GET or FETCH, names, and returns the first answer. notify is called for
-// each fresh notification (RFC 7641, Section 3.4), whole, in order, from any goroutine and under no lock; it must not block. A nil *Observed
-// with an answer: the peer doesn't take observers for it, or refuses.
+// each fresh notification (RFC 7641, Section 3.4), whole, in order, from any goroutine and under no lock; it must not block, and may
+// be called when Observe is about to return. A nil *Observed with an answer: the peer doesn't take observers for it, or refuses.
 //
 // When a notification's Max-Age has run out, it registers again (Section 3.3.1). notify's last call is with a message whose Code is not
 // of class 2: the error with which the peer ended the observation, or Empty and nothing else when the peer does not answer any

@@ -7,7 +7,7 @@ const problemDetails = 257
 
 // Keys of a problem details data item (RFC 9290, Section 2), as CBOR writes them (RFC 8949, Section 3.1: major type 1 is -1-n).
 const (
-	problemTitle        = 1<<5 | 0 // -1
+	problemTitle        = 1 << 5   // -1
 	problemResponseCode = 1<<5 | 3 // -4
 )
 
