@@ -76,6 +76,10 @@ func TestB01NestedOriginators(t *testing.T) {
 			`{"x":{"rqps":[{"fr":"Ca"},{"fr":"Cb"}]}}`, `<x><rqp><fr>Ca</fr></rqp><rqp><fr>Cb</fr></rqp></x>`,
 			[]string{"Ca", "Cb"},
 		},
+		"aggregated request": {
+			`{"m2m:agrp":[{"fr":"Ca"},{"m2m:rqp":{"fr":"Cb"}}]}`, `<agrp><rqp><fr>Ca</fr></rqp><rqp><fr>Cb</fr></rqp></agrp>`,
+			[]string{"Ca", "Cb"},
+		},
 		"primitive in a primitive": {
 			`{"m2m:rqp":{"fr":"Cae","pc":{"m2m:rqp":{"fr":"Cother"}}}}`,
 			`<rqp><fr>Cae</fr><pc><rqp><fr>Cother</fr></rqp></pc></rqp>`, []string{"Cae", "Cother"},

@@ -147,7 +147,7 @@ func TestMapListsCBOR(t *testing.T) {
 	for name, in := range map[string]string{
 		"indefinite map":        "\xbf\x63poa\x80\xff",
 		"indefinite list":       "\xa1\x63poa\x9f\xff",
-		"name in pieces":        "\xa1\x7f\x62po\x61a\xff\x80",
+		"name in pieces":        "\xa1\x7f\x61p\x62oa\xff\x80",
 		"a name twice":          "\xa2\x63poa\x80\x63poa\x80",
 		"tag":                   "\xa1\x63poa\xc0\x61x",
 		"cut":                   "\xa1\x63poa\x82\x61x",
