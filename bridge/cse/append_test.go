@@ -95,7 +95,7 @@ func FuzzW02ReadAnswer(f *testing.F) {
 		cn := &conn{in: inbound{from: bytes.NewReader(b)}}
 		cn.reader = bufio.NewReader(&cn.in)
 		cn.in.begin(maxHeader)
-		answer, err := cn.readAnswer(http.MethodGet, limit)
+		answer, err := cn.readAnswer(&onem2m.HTTPRequest{Method: http.MethodGet}, limit)
 		if err != nil {
 			require.NotEmpty(t, cn.readFailure(err).report("x").Reason)
 			require.False(t, cn.keep)

@@ -2,6 +2,7 @@ package cse
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func (t *target) judge(answer *onem2m.HTTPResponse, r *onem2m.Request) (*onem2m.
 		return nil, &Error{CSE: t.Name, Reason: ReasonRequestID, kind: bridge.ErrBadAnswer}
 	}
 	resp, err := onem2m.ResponseFromHTTP(answer, r)
-	if err == nil && !hasStatus && resp.Status.Success() {
+	if err == nil && !hasStatus && resp.Status.Success() && answer.Status != http.StatusNotModified {
 		// Deviation: TS-0009, 6.3.2 reads a status without X-M2M-RSC. What stands before a CSE may answer 200 to anything,
 		// and a device must not take that for its request's success; an error's status says enough.
 		err = errNoStatus

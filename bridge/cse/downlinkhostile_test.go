@@ -143,16 +143,18 @@ func TestW03SlowDrip(t *testing.T) {
 				d := startDownlink(t, newPKI(t), newPipeListener(), nil)
 				c := d.connect(t, d.up)
 				start := time.Now()
-				go func() {
+				var drip sync.WaitGroup
+				drip.Go(func() {
 					for ok := write(c, tt.at); ok; ok = write(c, "1") {
-						time.Sleep(time.Second)
+						<-time.After(time.Second)
 					}
-				}()
+				})
 				a := c.hear(t)
 				require.Equal(t, tt.status, a.StatusCode)
 				require.LessOrEqual(t, time.Since(start), tt.within)
 				require.Equal(t, 1, d.refused(cse.DownlinkSlow))
-				_ = c.Close()
+				_ = c.raw.Close()
+				drip.Wait()
 			})
 		})
 	}
@@ -189,7 +191,7 @@ func TestW03SlowDrip(t *testing.T) {
 			d := startDownlink(t, newPKI(t), newPipeListener(), nil)
 			c := d.connect(t, d.up)
 			c.say(notification("/"+token, "r"))
-			time.Sleep(11 * time.Second) // of which the answer waits for a reader in vain
+			<-time.After(11 * time.Second) // of which the answer waits for a reader in vain
 			synctest.Wait()
 			require.Zero(t, d.Stats().CSEs[0].Open)
 			_ = c.raw.Close()

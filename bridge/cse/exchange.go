@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (cn *conn) roundTrip(deadline time.Time, h *onem2m.HTTPRequest, t *target) 
 	}
 	// After a write that failed midway the server may have said why before it closed.
 	cn.in.begin(maxHeader)
-	answer, err := cn.readAnswer(h.Method, t.MaxAnswer)
+	answer, err := cn.readAnswer(h, t.MaxAnswer)
 	if err == nil {
 		return answer, nil
 	}
@@ -172,9 +173,9 @@ type verdictError struct{ reason Reason }
 
 func (v *verdictError) Error() string { return "cse: answer refused: " + string(v.reason) }
 
-// readAnswer reads the final response to a request of the method, and sets cn.keep.
-func (cn *conn) readAnswer(method string, maxAnswer int) (*onem2m.HTTPResponse, error) {
-	req := &http.Request{Method: method}
+// readAnswer reads the final response to the request, and sets cn.keep.
+func (cn *conn) readAnswer(h *onem2m.HTTPRequest, maxAnswer int) (*onem2m.HTTPResponse, error) {
+	req := &http.Request{Method: h.Method}
 	resp, err := http.ReadResponse(cn.reader, req)
 	for interim := 0; err == nil && resp.StatusCode < 200; interim++ {
 		if resp.StatusCode == http.StatusSwitchingProtocols || interim == maxInterim {
@@ -185,7 +186,7 @@ func (cn *conn) readAnswer(method string, maxAnswer int) (*onem2m.HTTPResponse, 
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 && !(resp.StatusCode == http.StatusNotModified && conditional(h)) {
 		return nil, &verdictError{ReasonRedirect}
 	}
 	if resp.ProtoMajor != 1 {
@@ -209,6 +210,12 @@ func (cn *conn) readAnswer(method string, maxAnswer int) (*onem2m.HTTPResponse, 
 		}
 	}
 	return answer, nil
+}
+
+// conditional reports whether the request may be answered with 304 (RFC 9110, Section 15.4.5).
+func conditional(h *onem2m.HTTPRequest) bool {
+	return h.Method == http.MethodGet &&
+		slices.ContainsFunc(h.Header, func(f onem2m.HeaderField) bool { return strings.EqualFold(f.Name, "If-None-Match") })
 }
 
 // readBody reads a content of up to limit bytes; length is what was announced, below 0 when nothing was.

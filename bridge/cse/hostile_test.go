@@ -86,6 +86,7 @@ func hostileAnswers() []hostileAnswer {
 		{"release version", with("RVI: 3", "RVI: <script>"), true, bad, cse.ReasonVersion},
 		{"media type", with("application/json", "text/html"), true, bad, cse.ReasonPrimitive},
 		{"redirect", with("200 OK", "302 Found\r\nLocation: https://127.0.0.1:1/"), true, bad, cse.ReasonRedirect},
+		{"not modified, unasked", with("200 OK", "304 Not Modified"), true, bad, cse.ReasonRedirect},
 		{"upgrade", with("200 OK", "101 Switching Protocols\r\nUpgrade: x"), true, bad, cse.ReasonRedirect},
 		{"not HTTP", func(received) string { return "SSH-2.0-x\r\n\r\n" }, true, bad, cse.ReasonMalformed},
 		{"HTTP/2", with("HTTP/1.1", "HTTP/2.0"), true, bad, cse.ReasonMalformed},

@@ -152,7 +152,7 @@ func TestPollerDelivers(t *testing.T) {
 	require.Zero(t, s.Watched)
 	require.EqualValues(t, 3, s.Requests)
 	require.EqualValues(t, 3, s.Polls[cse.PollDelivered])
-	require.EqualValues(t, 1, s.Polls[cse.PollCancelled])
+	require.LessOrEqual(t, s.Polls[cse.PollCancelled], uint64(1))
 	require.EqualValues(t, 2, s.Answers[2])
 	require.EqualValues(t, 1, s.Answers[5])
 
