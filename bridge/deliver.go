@@ -190,6 +190,9 @@ func (b *Bridge) exchange(ctx context.Context, d destination, peer *coap.Peer, r
 	default:
 		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}
 	}
+	if _, hasFormat := answer.Options.Find(coap.ContentFormat); !hasFormat && answer.Code.Class() > 2 {
+		answer.Payload = nil // for people (RFC 7252, Section 5.5.2)
+	}
 	resp, err := onem2m.ResponseFromCoAP(answer, r, d.profile())
 	if err != nil || !b.mayAnswerAs(d, resp.From) {
 		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}

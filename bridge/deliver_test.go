@@ -401,6 +401,9 @@ func TestDeliverAnswers(t *testing.T) {
 	}{
 		"only a code": {func(*onem2m.Request) *coap.Message { return &coap.Message{Code: coap.Changed} },
 			onem2m.StatusOK, DeliveryAnswered},
+		"a refusal in words": {func(*onem2m.Request) *coap.Message {
+			return &coap.Message{Code: coap.NotFound, Payload: []byte("no such thing")}
+		}, onem2m.StatusNotFound, DeliveryAnswered},
 		"a refusal": {func(r *onem2m.Request) *coap.Message { return written(r, onem2m.StatusBadRequest, "") },
 			onem2m.StatusBadRequest, DeliveryAnswered},
 		"its own From": {func(r *onem2m.Request) *coap.Message { return written(r, onem2m.StatusOK, "/id-in/Cd") },
@@ -464,6 +467,24 @@ func TestDeliverRetargeted(t *testing.T) {
 	require.Equal(t, onem2m.TypeContainer, got.ResourceType)
 	require.Equal(t, []onem2m.Parameter{{Key: "rcn", Value: "1"}}, got.Query)
 	require.Equal(t, "cse-in/ae/x", got.To)
+}
+
+// TestDeliverProfile: a device is spoken to as its entry says: with the old option numbers, and with timestamps without a fraction.
+func TestDeliverProfile(t *testing.T) {
+	t.Parallel()
+	dev := oneM2MDevice
+	dev.LegacyOptions, dev.StrictTimestamps = true, true
+	f := startBound(t, dev)
+	f.device.serve = func(x *coap.Exchange) { _ = x.Respond(&coap.Message{Code: coap.Changed}) }
+	r := notification("r1", "{}")
+	r.OriginatingTimestamp = "20261123T083531,648186"
+	resp, err := f.bridge.Deliver(t.Context(), fromCSE, r)
+	require.NoError(t, err)
+	require.Equal(t, onem2m.StatusOK, resp.Status)
+	got, err := onem2m.RequestFromCoAP(f.device.requests()[0], onem2m.CoAPProfile{Legacy: true})
+	require.NoError(t, err)
+	require.Equal(t, "r1", got.RequestID)
+	require.Equal(t, "20261123T083531", got.OriginatingTimestamp)
 }
 
 // TestDeliverUncarried: what CoAP has no place for is an error that says with which status to answer.

@@ -198,7 +198,7 @@ func start(t *testing.T, dev Device, edit ...func(*Config)) *fixture {
 	f.bridge, err = New(cfg)
 	require.NoError(t, err)
 	f.client = coap.New(&coap.Config{Handler: &f.device, Understands: func(_ *coap.Peer, id coap.OptionID) bool {
-		return onem2m.IsOption(id, onem2m.CoAPProfile{})
+		return onem2m.IsOption(id, onem2m.CoAPProfile{}) || onem2m.IsOption(id, onem2m.CoAPProfile{Legacy: true})
 	}})
 	var running sync.WaitGroup
 	running.Go(func() { _ = f.bridge.Serve() })

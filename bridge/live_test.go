@@ -85,6 +85,17 @@ func TestPolling(t *testing.T) {
 	require.Empty(t, w.watched())
 }
 
+// TestLiveOtherSession: a session on which nothing was registered is known from its next request on, when its device's AE came by
+// another one.
+func TestLiveOtherSession(t *testing.T) {
+	t.Parallel()
+	f := start(t, oneM2MDevice)
+	require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cd", Access{}))
+	require.Nil(t, f.bridge.live.of("d"))
+	f.oneM2M(retrieve("1"))
+	require.Equal(t, f.served, f.bridge.live.of("d"))
+}
+
 // listing is a directory that tells which AEs there are.
 type listing struct {
 	*directory
