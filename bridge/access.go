@@ -209,6 +209,14 @@ func (b *Bridge) bindAE(j *job, aei string, access Access) error {
 	return nil
 }
 
+// keepAccess records how j's device's own AE is reached after the UPDATE of its pointOfAccess.
+func (b *Bridge) keepAccess(j *job) error {
+	if j.invited == nil || j.request.Operation != onem2m.Update {
+		return nil
+	}
+	return b.bindAE(j, j.invited.aei, j.invited.access)
+}
+
 // showAnswer is a CSE's answer as j's device may see it.
 func (b *Bridge) showAnswer(j *job, resp *onem2m.Response) (*onem2m.Response, error) {
 	content, err := b.show(j.cse, j.invited, resp.Content, resp.MediaType)

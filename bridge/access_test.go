@@ -151,6 +151,37 @@ func TestPointOfAccessUpdate(t *testing.T) {
 	require.Empty(t, access.POA, "the CSE refused it")
 }
 
+// TestPointOfAccessUnanswered: an UPDATE that the CSE may have done, or is going to do, leaves no token there that nobody knows.
+func TestPointOfAccessUnanswered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		rt     onem2m.ResponseType
+		answer func(*onem2m.Request) (*onem2m.Response, error)
+		known  bool
+	}{
+		"silence":      {0, func(*onem2m.Request) (*onem2m.Response, error) { return nil, ErrTimeout }, true},
+		"a bad answer": {0, func(*onem2m.Request) (*onem2m.Response, error) { return nil, ErrBadAnswer }, true},
+		"accepted": {onem2m.NonBlockingSynch, func(r *onem2m.Request) (*onem2m.Response, error) {
+			return ok(r, onem2m.StatusAcceptedNonBlockingSynch), nil
+		}, true},
+		"not reached": {0, func(*onem2m.Request) (*onem2m.Response, error) { return nil, ErrUnreachable }, false},
+		"refused":     {0, func(r *onem2m.Request) (*onem2m.Response, error) { return ok(r, onem2m.StatusConflict), nil }, false},
+	} {
+		f := start(t, oneM2MDevice, listens)
+		require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cd", Access{}))
+		at := Downstream{CSE: "in"}
+		f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+			at.Token = tokenURL.FindStringSubmatch(string(r.Content))[1]
+			return c.answer(r)
+		}
+		r := register(`{"m2m:ae":{"poa":["coap://10.0.0.1"]}}`, "application/json")
+		r.Operation, r.ResourceType, r.To, r.ResponseType = onem2m.Update, 0, "Cd", c.rt
+		f.oneM2M(r)
+		_, err := f.bridge.Deliver(t.Context(), at, notification("1", "{}"))
+		require.Equal(t, c.known, err == nil, name)
+	}
+}
+
 // TestB02B04ForeignPointOfAccess: a device has no say in where anything but its own AE is reached: 4000, and the CSE sees nothing
 // of it. Where the address doesn't tell whose AE it is, the CSE is asked.
 func TestB02B04ForeignPointOfAccess(t *testing.T) {

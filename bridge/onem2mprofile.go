@@ -81,7 +81,11 @@ func (b *Bridge) forward(ctx context.Context, j *job) {
 	}
 	resp, err := b.do(ctx, j, up)
 	if err != nil {
-		b.refuseOneM2M(j, failure(err), err)
+		out := failure(err)
+		if out.done { // the CSE may have it, and would call a token that nobody knows
+			err = errors.Join(err, b.keepAccess(j))
+		}
+		b.refuseOneM2M(j, out, err)
 		return
 	}
 	m, err := b.answer(j, resp)
@@ -176,8 +180,9 @@ func (b *Bridge) follow(j *job, resp *onem2m.Response) error {
 		}
 	case accepted(resp.Status):
 		b.results.add(j.dev, j.cse, resp)
-	case j.invited != nil && r.Operation == onem2m.Update && resp.Status == onem2m.StatusUpdated:
-		return b.bindAE(j, j.invited.aei, j.invited.access)
+		return b.keepAccess(j) // the CSE will have it
+	case resp.Status == onem2m.StatusUpdated:
+		return b.keepAccess(j)
 	}
 	return nil
 }
