@@ -515,3 +515,28 @@ func TestDeliverShutdown(t *testing.T) {
 		f.client.ClosePeer(f.peer)
 	})
 }
+
+// FuzzPathOf: whatever a device wrote as its address, a request that goes to it has a path that it can be sent with, and one that
+// leads nowhere else (S40).
+func FuzzPathOf(f *testing.F) {
+	for _, s := range []string{"coap://h/a/b?c=d", "coaps://[::1]:1/%2e%2e/x", "coap://h//", "coap://h/~/id/x", "coap://h/_/sp/x", "x://y/z"} {
+		f.Add(s, "/id-in/Cd")
+	}
+	f.Fuzz(func(t *testing.T, uri, to string) {
+		if _, err := onem2m.Segments(to); err != nil {
+			return
+		}
+		d := destination{aei: "Cd", access: Access{POA: []string{uri}}}
+		got, err := d.to(to)
+		if err != nil {
+			return
+		}
+		segments, err := onem2m.Segments(got)
+		if err != nil {
+			var refused *onem2m.Error
+			require.ErrorAs(t, err, &refused) // too long together: the CSE is told
+			return
+		}
+		require.NotContains(t, segments, "..")
+	})
+}

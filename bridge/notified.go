@@ -98,9 +98,13 @@ func (b *Bridge) ownAddress(j *job, uri string) bool {
 
 // namesOther reports whether id is, or begins with, an AE-ID of another device behind this bridge. A device that may speak as
 // that one, or whose targets name what is there, may have it notified; anybody beyond the bridge is the CSE's matter, which
-// asks whom it doesn't know (vrq).
+// asks whom it doesn't know (vrq). What lies behind a group's fan-out point nobody can tell, so that a restricted device may not
+// name one (as admit has it).
 func (b *Bridge) namesOther(j *job, id string) bool {
 	id, _, _ = strings.Cut(id, "?")
+	if (len(j.dev.Targets) > 0 || j.dev.Operations != 0) && fansOut(id) {
+		return true
+	}
 	if len(j.dev.Targets) > 0 && targetAllowed(j.dev.Targets, j.cse, id) {
 		return false
 	}

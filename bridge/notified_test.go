@@ -135,6 +135,7 @@ func TestB04PolicyNamesOther(t *testing.T) {
 	dev := Device{Name: oneM2MDevice.Name, Bound: []string{"Cd"}, Targets: []string{"cse-in/Cother"}}
 	j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
 	require.False(t, b.namesOther(j, "cse-in/Cother"))
+	require.True(t, b.namesOther(j, "cse-in/Cother/group/fopt"), "its members may be anybody")
 	require.True(t, b.namesOther(j, "Cother"), "an address that doesn't tell where it lies is nobody's permission")
 
 	mn := testCSE
