@@ -27,7 +27,9 @@ type movingPipe struct {
 	trial *bool
 }
 
-func (p movingPipe) Challenge() (c [8]byte, ok bool) { return [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, *p.trial }
+func (p movingPipe) Challenge() (c [8]byte, ok bool) {
+	return [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, *p.trial
+}
 
 func (p movingPipe) Prove([8]byte) { *p.trial = false }
 
