@@ -17,7 +17,7 @@ func refusals() []bridge.Refusal {
 		bridge.RefusedDevice, bridge.RefusedUnknown, bridge.RefusedBinding, bridge.FailedUnreachable,
 		bridge.FailedTimeout, bridge.FailedAnswer, bridge.FailedBindingWrite, bridge.RefusedShutdown,
 		bridge.RefusedRegistration, bridge.RefusedReuse, bridge.RefusedReplayFull,
-		bridge.RefusedURL, bridge.RefusedNotified, bridge.RefusedPOA,
+		bridge.RefusedFreshness, bridge.RefusedHopLimit, bridge.RefusedURL, bridge.RefusedNotified, bridge.RefusedPOA,
 	}
 }
 
@@ -81,6 +81,15 @@ func NewBridgeCollector(snapshot func() bridge.Stats) prometheus.Collector {
 					add(float64(s.Deliveries[d]), string(d))
 				}
 			}),
+		counter("bridge_observe_events_total",
+			"What happened to observations of plain devices (RFC 7641), and to those of the bridge at devices. event: "+textSet(bridge.ObserveEvents())+".",
+			[]string{"event"}, func(s S, add func(float64, ...string)) {
+				for _, e := range bridge.ObserveEvents() {
+					add(float64(s.Observed[e]), string(e))
+				}
+			}),
+		gauge("bridge_observers", "Observations of plain devices now.", func(s S) float64 { return float64(s.Observers) }),
+		gauge("bridge_subscriptions", "Subscriptions at the CSEs for them.", func(s S) float64 { return float64(s.Subscriptions) }),
 		gauge("bridge_active_deliveries", "Requests of CSEs to devices now.", func(s S) float64 { return float64(s.Delivering) }),
 		gauge("bridge_remembered_deliveries", "Requests of CSEs that are remembered so that none reaches a device twice.",
 			func(s S) float64 { return float64(s.DownReplays) }),

@@ -85,7 +85,7 @@ func TestLimitsReachThePackages(t *testing.T) {
 	for i, l := range LimitFields() {
 		value := fmt.Sprint(600 + i)
 		switch l.Name {
-		case "handshakeTimeout", "flightTimeout", "idleTimeout", "retryAfter", "requestTimeout", "replayLifetime", "downlinkTimeout":
+		case "handshakeTimeout", "flightTimeout", "idleTimeout", "retryAfter", "requestTimeout", "replayLifetime", "downlinkTimeout", "confirmAfter", "freshFor":
 			value += "s"
 		case "ackDelay":
 			value = "500ms"

@@ -48,6 +48,9 @@ type Limits struct {
 	Observations          int           `yaml:"observations" help:"observations of plain devices in all (10000)"`
 	ObservationsPerDevice int           `yaml:"observationsPerDevice" help:"of those, of one device (16)"`
 	ObservedPerDevice     int           `yaml:"observedPerDevice" help:"resources of one device that the bridge observes (16)"`
+	ConfirmEvery          int           `yaml:"confirmEvery" help:"one of so many notifications to an observer is Confirmable (1: all of them)"`
+	ConfirmAfter          time.Duration `yaml:"confirmAfter" help:"and the next one after this time, up to 24h (24h)"`
+	FreshFor              time.Duration `yaml:"freshFor" help:"how old an actuator's Echo value may be (30s)"`
 	ReplayLifetime        time.Duration `yaml:"replayLifetime" help:"how long a changing request is remembered (10m)"`
 	ReplayPerDevice       int           `yaml:"replayPerDevice" help:"remembered requests of one credential (16384)"`
 	ReplayEntries         int           `yaml:"replayEntries" help:"remembered requests in all, 300 bytes each (500000)"`
@@ -81,6 +84,8 @@ func (l Limits) Bridge() bridge.Limits {
 		ReplayBytes: l.ReplayBytes, ReplayBytesTotal: l.ReplayBytesTotal,
 		DownlinkTimeout: l.DownlinkTimeout, DownlinkConcurrent: l.DownlinkConcurrent, DownlinkPerDevice: l.DownlinkPerDevice,
 		DownlinkReplays: l.DownlinkReplays, DownlinkReplayBytes: l.DownlinkReplayBytes,
+		Observations: l.ObservationsPerDevice, ObservationsTotal: l.Observations, ConfirmEvery: l.ConfirmEvery,
+		ConfirmAfter: l.ConfirmAfter, FreshFor: l.FreshFor,
 	}
 }
 
