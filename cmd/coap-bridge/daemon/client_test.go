@@ -29,6 +29,7 @@ type client struct {
 	end  func() // closes everything; the test's end does so too
 
 	asked chan *onem2m.Request // what was asked of it, which it answers with 2000
+	hold  chan struct{}        // closed when it may; nil: at once
 
 	mu     sync.Mutex // guards the following fields
 	seen   [][]byte
@@ -135,12 +136,24 @@ func listenAs(t *testing.T, conf dtls.Config) (*client, error) {
 
 // ServeCoAP implements coap.Handler.
 func (c *client) ServeCoAP(x *coap.Exchange) {
+	x.Detach()
 	r, err := onem2m.RequestFromCoAP(x.Request(), onem2m.CoAPProfile{})
 	if err != nil {
 		_ = x.Respond(&coap.Message{Code: coap.BadRequest})
 		return
 	}
 	c.asked <- r
+	if c.hold != nil {
+		go func() {
+			<-c.hold
+			c.answer(x, r)
+		}()
+		return
+	}
+	c.answer(x, r)
+}
+
+func (c *client) answer(x *coap.Exchange, r *onem2m.Request) {
 	m, err := (&onem2m.Response{Status: onem2m.StatusOK, RequestID: r.RequestID, ReleaseVersion: r.ReleaseVersion}).CoAP(r, onem2m.CoAPProfile{})
 	if err != nil {
 		m = &coap.Message{Code: coap.InternalServerError}

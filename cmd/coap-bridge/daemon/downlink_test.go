@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,4 +152,116 @@ func TestDial(t *testing.T) {
 	require.ErrorIs(t, err, errNotEntry, "S42")
 	_, err = f.d.dial(t.Context(), listening.addr, dtls.PeerID{Kind: dtls.KindPSK, ID: "meter1"})
 	require.ErrorIs(t, err, errNotEntry, "S42")
+}
+
+// TestPolling: a CSE that can't reach the bridge is asked, and the device hears of it all the same.
+func TestPolling(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(_ *fixture, text string) string {
+		return strings.Replace(text, "    timeout: 3s\n", "    timeout: 3s\n    downlink: {mode: poll, pollTimeout: 5s}\n", 1)
+	})
+	require.Empty(t, f.d.DownlinkAddresses())
+	c := connect(t, f.addr(), "other", otherKey)
+	f.other(c)
+	for _, value := range []string{"21.5", "22.5", "23.5"} {
+		f.post(value)
+		c.told(value)
+	}
+	require.Empty(t, c.asked)
+	ae, held := f.cse.Resource("cse-in/other")
+	require.True(t, held)
+	require.NotContains(t, string(ae), "poa")
+	require.Equal(t, "3", f.metric(`coapbridge_bridge_deliveries_total{outcome="answered"}`))
+	require.Equal(t, "3", f.metric(`coapbridge_poller_requests_total{cse="in"}`))
+}
+
+// TestDownlinkPortTaken: an address that is in use stops the start, with what to do about it, and nothing is left open.
+func TestDownlinkPortTaken(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	f := start(t, calls)
+	free := f.d.DownlinkAddresses()[0].String()
+	require.NoError(t, f.stop(t.Context()))
+	o := f.d.options
+	c := *o.Config
+	c.Downlink.Listen = []string{free, taken.Addr().String()}
+	o.Config = &c
+	_, err = Start(o)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorContains(t, err, "listen on TCP "+taken.Addr().String())
+	require.ErrorContains(t, err, "end the process that uses it")
+	c.Downlink.Listen = c.Downlink.Listen[:1]
+	d, err := Start(o)
+	require.NoError(t, err, "nothing was left open")
+	require.NoError(t, d.Shutdown(t.Context()))
+}
+
+// TestDownlinkRenewed: a renewed certificate is what the CSE sees from then on.
+func TestDownlinkRenewed(t *testing.T) {
+	t.Parallel()
+	f := start(t, calls)
+	connect := func() *tls.Conn {
+		own := f.cseCA.Client(t, "urn:test:cse").TLS()
+		conn, err := tls.Dial("tcp", f.d.DownlinkAddresses()[0].String(), &tls.Config{RootCAs: f.ca.Pool(), Certificates: []tls.Certificate{own}})
+		require.NoError(t, err)
+		return conn
+	}
+	shown := func() []byte {
+		conn := connect()
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Raw
+	}
+	before := shown()
+	old := connect()
+	defer old.Close()
+	require.Eventually(t, func() bool { // it is taken at this end, too
+		return f.metric(`coapbridge_downlink_open_connections{cse="in"}`) != "0"
+	}, 5*time.Second, 10*time.Millisecond)
+	next := f.ca.Server(t, "localhost", "127.0.0.1")
+	next.Write(t, f.dir, "bridge")
+	require.NoError(t, f.d.Reload())
+	require.NotEqual(t, before, shown())
+	require.Equal(t, next.Cert.Raw, shown())
+	require.NoError(t, old.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err := old.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "a connection of before ends")
+	require.Contains(t, f.get("/metrics"), `coapbridge_certificate_expiry_timestamp_seconds{certificate="downlink_server"}`)
+}
+
+// TestDownlinkShutdown: what a CSE asked is answered before the bridge ends, and nothing more is taken.
+func TestDownlinkShutdown(t *testing.T) {
+	t.Parallel()
+	f := start(t, calls)
+	c := connect(t, f.addr(), "other", otherKey)
+	c.hold = make(chan struct{})
+	f.other(c)
+	at := f.d.DownlinkAddresses()[0].String()
+	f.post("1")
+	<-c.asked // it is at the device
+	ended := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		ended <- f.stop(ctx)
+	}()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", at)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 10*time.Second, 10*time.Millisecond, "nothing more is taken")
+	select {
+	case err := <-ended:
+		require.FailNow(t, "it ended before the answer", "%v", err)
+	default:
+	}
+	close(c.hold)
+	require.NoError(t, <-ended)
+	require.Eventually(t, func() bool {
+		sent, _ := f.cse.Notifications()
+		return sent == 1
+	}, 10*time.Second, 10*time.Millisecond)
 }
