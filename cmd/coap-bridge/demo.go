@@ -100,10 +100,21 @@ func startDemoCSE(p pki.Paths) (*csetest.CSE, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	caller, err := config.LoadKeyPair(p.CSECaller)
+	if err != nil {
+		return nil, "", err
+	}
+	bridges, _, err := config.LoadPool(p.DeviceCA.Chain)
+	if err != nil {
+		return nil, "", err
+	}
 	service := csetest.New(csetest.Config{
 		Certificate: tls.Certificate{Certificate: own.Chain, PrivateKey: own.Key, Leaf: own.Leaf},
 		ClientCAs:   clients,
-		Record:      -1,
+		// It calls the bridge as a CSE elsewhere would.
+		NotifyCertificate: tls.Certificate{Certificate: caller.Chain, PrivateKey: caller.Key, Leaf: caller.Leaf},
+		NotifyCAs:         bridges,
+		Record:            -1,
 	})
 	url, err := service.Start("127.0.0.1:0")
 	if err != nil {
@@ -125,9 +136,13 @@ func demoConfig(p pki.Paths, url string) *config.Config {
 		CSEs: []config.CSE{{
 			Name: "demo", URL: url, Default: true, CA: p.CSECA.Chain, Certificate: p.CSEClient.Chain, Key: p.CSEClient.Key,
 			CSEID: "/id-in", CSEBase: "cse-in", SP: "sp.example",
+			Downlink: config.CSEDownlink{
+				Mode: config.DownlinkListen, CA: p.CSECA.Chain, Certificates: []config.CertificateName{"uri:" + pki.CallerURI},
+			},
 		}},
-		Admin: config.Admin{Socket: at("admin.sock")},
-		Log:   config.Log{KeyFile: at("log.key")},
+		Downlink: config.Downlink{Listen: []string{"127.0.0.1:0"}, URL: "https://localhost:0"},
+		Admin:    config.Admin{Socket: at("admin.sock")},
+		Log:      config.Log{KeyFile: at("log.key")},
 	}
 }
 
@@ -172,6 +187,10 @@ A device with a pre-shared key sends a value, and reads it back:
 {{if .Key}}
   {{.Client}} -m post -u {{.Identity}} -k {{.Key}} -t 0 -e 21.5 {{.URI}}/room/temperature
   {{.Client}} -m get -u {{.Identity}} -k {{.Key}} {{.URI}}/room/temperature
+
+The other way: for 30 seconds this one is told of each new value (RFC 7641); send some with the line above, in another shell.
+
+  {{.Client}} -m get -s 30 -u {{.Identity}} -k {{.Key}} {{.URI}}/room/temperature
 {{else}}
   (the device psk-device was removed from {{.Dir}}/devices.yaml; "coap-bridge device add" makes another)
 {{end}}

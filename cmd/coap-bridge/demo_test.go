@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -78,6 +79,29 @@ func (d *demonstration) paste(line string) string {
 	return string(out)
 }
 
+// observe pastes the line that observes, and while it runs the one that posts: what is posted is shown beside the value
+// that was there.
+func (d *demonstration) observe(line, post, value string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
+	out, err := cmd.StdoutPipe()
+	require.NoError(d.t, err)
+	require.NoError(d.t, cmd.Start())
+	shown := make([]byte, len(value))
+	_, err = io.ReadFull(out, shown)
+	require.NoError(d.t, err)
+	require.Equal(d.t, value, string(shown))
+	d.paste(strings.Replace(post, "-e 21.5", "-e next-"+value, 1))
+	shown = make([]byte, len("next-"+value))
+	_, err = io.ReadFull(out, shown)
+	require.NoError(d.t, err)
+	require.Equal(d.t, "next-"+value, string(shown))
+	require.NoError(d.t, cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait() // how a client ends that was told to
+}
+
 // TestDemo: on a fresh folder the printed lines work as they are, with both of libcoap's clients, and the CSE holds what
 // was sent; a second start uses the folder again.
 func TestDemo(t *testing.T) {
@@ -92,7 +116,7 @@ func TestDemo(t *testing.T) {
 	info, err := os.Stat(data)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	require.Len(t, d.lines, 6)
+	require.Len(t, d.lines, 7)
 	for i, client := range []string{"coap-client-openssl", "coap-client-gnutls"} {
 		pasted := make([]string, len(d.lines))
 		for j, line := range d.lines {
@@ -101,10 +125,11 @@ func TestDemo(t *testing.T) {
 		value := fmt.Sprintf("21.%d", i)
 		d.paste(strings.Replace(pasted[0], "-e 21.5", "-e "+value, 1))
 		require.Equal(t, value+"\n", d.paste(pasted[1]), client)
-		d.paste(pasted[2])
-		require.Equal(t, "on\n", d.paste(pasted[3]), client)
-		require.Contains(t, d.paste(pasted[4]), `"con": "`+value+`"`)
-		require.Contains(t, d.paste(pasted[5]), "cse-in/psk-device/room/temperature")
+		d.observe(pasted[2], pasted[0], value)
+		d.paste(pasted[3])
+		require.Equal(t, "on\n", d.paste(pasted[4]), client)
+		require.Contains(t, d.paste(pasted[5]), `"con": "next-`+value+`"`)
+		require.Contains(t, d.paste(pasted[6]), "cse-in/psk-device/room/temperature")
 	}
 	d.stop()
 

@@ -37,6 +37,7 @@ func newInitCommand() *cobra.Command {
   cert-device.crt, .key          a device's certificate
   cse-client.crt, .key           the bridge's certificate, as the CSE sees it
   cse-server.crt, .key           a certificate for a CSE that has none of its own
+  cse-caller.crt, .key           and one with which such a CSE calls the bridge
   cse-ca.crt, cse-ca.key         private CA of these two
 
 Two CAs, so that a device's certificate opens no door to the CSE. All keys are ECDSA on P-256. Keep ca.key and cse-ca.key

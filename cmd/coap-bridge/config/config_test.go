@@ -75,7 +75,7 @@ func TestSampleNamesEveryField(t *testing.T) {
 	require.Equal(t, []string{"gateway.example.org"}, c.Hosts)
 	require.True(t, c.Listens())
 	require.Equal(t, DownlinkListen, c.CSEs[0].Downlink.Mode)
-	require.Equal(t, []CertificateName{"dns:cse.example.org"}, c.CSEs[0].Downlink.Certificates)
+	require.Equal(t, []CertificateName{"uri:urn:coap-bridge:cse"}, c.CSEs[0].Downlink.Certificates)
 }
 
 func TestLimitsReachThePackages(t *testing.T) {

@@ -24,6 +24,7 @@ const (
 	PSKDevice  = "psk-device"
 	CertDevice = "cert-device"
 	certURI    = "urn:coap-bridge:cert-device" // subjectAltName of CertDevice
+	CallerURI  = "urn:coap-bridge:cse"         // subjectAltName of the CSE's client certificate
 )
 
 // Paths are the files of a folder, absolute.
@@ -35,9 +36,10 @@ type Paths struct {
 	DeviceCA  config.KeyPair // issues Bridge and Device
 	Bridge    config.KeyPair // server certificate, towards devices
 	Device    config.KeyPair // of CertDevice
-	CSECA     config.KeyPair // issues CSEClient and CSEServer
+	CSECA     config.KeyPair // issues CSEClient, CSEServer and CSECaller
 	CSEClient config.KeyPair // the bridge's client certificate, towards the CSE
 	CSEServer config.KeyPair // the CSE's own, for a CSE that has none
+	CSECaller config.KeyPair // the CSE's client certificate, towards the bridge, for a CSE that has none
 }
 
 // NewPaths returns where things are in a folder.
@@ -54,13 +56,14 @@ func NewPaths(dir string) (Paths, error) {
 		Dir: dir, Config: at("coap-bridge.yaml"), Devices: at("devices.yaml"), Bindings: at("bindings.jsonl"),
 		DeviceCA: pair("ca"), Bridge: pair("bridge"), Device: pair(CertDevice),
 		CSECA: pair("cse-ca"), CSEClient: pair("cse-client"), CSEServer: pair("cse-server"),
+		CSECaller: pair("cse-caller"),
 	}, nil
 }
 
 // files returns every file that Ensure makes.
 func (p Paths) files() []string {
 	files := []string{p.Config, p.Devices}
-	for _, k := range []config.KeyPair{p.DeviceCA, p.Bridge, p.Device, p.CSECA, p.CSEClient, p.CSEServer} {
+	for _, k := range []config.KeyPair{p.DeviceCA, p.Bridge, p.Device, p.CSECA, p.CSEClient, p.CSEServer, p.CSECaller} {
 		files = append(files, k.Chain, k.Key)
 	}
 	return files
@@ -143,6 +146,7 @@ func (m *maker) run(ctx context.Context, o Options) error {
 		{ca, p.Device, wanted{name: CertDevice, usage: x509.ExtKeyUsageClientAuth, uris: []string{certURI}}},
 		{cseCA, p.CSEClient, wanted{name: "coap-bridge", usage: x509.ExtKeyUsageClientAuth}},
 		{cseCA, p.CSEServer, wanted{name: "CSE", usage: x509.ExtKeyUsageServerAuth, hosts: o.CSEHosts}},
+		{cseCA, p.CSECaller, wanted{name: "CSE", usage: x509.ExtKeyUsageClientAuth, uris: []string{CallerURI}}},
 	}
 	for _, l := range leaves {
 		if err := m.ensureLeaf(l.ca, l.at, l.want); err != nil {

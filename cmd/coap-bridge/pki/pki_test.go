@@ -23,7 +23,7 @@ func TestEnsureDemo(t *testing.T) {
 	now := time.Now()
 	first, err := EnsureDemo(t.Context(), dir, now)
 	require.NoError(t, err)
-	require.Len(t, first.Made, 13)
+	require.Len(t, first.Made, 15)
 	require.Empty(t, first.Kept)
 	require.Equal(t, PSKDevice, first.Identity)
 	require.Len(t, first.Key.Reveal(), 32)
@@ -42,6 +42,7 @@ func TestEnsureDemo(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{
 		first.Paths.Bridge.Chain, first.Paths.Device.Chain, first.Paths.CSEClient.Chain, first.Paths.CSEServer.Chain,
+		first.Paths.CSECaller.Chain,
 	}, third.Made)
 	after, err := config.LoadKeyPair(first.Paths.Bridge)
 	require.NoError(t, err)
@@ -74,6 +75,7 @@ func TestCertificates(t *testing.T) {
 		{"bridge by IPv6", p.DeviceCA, p.Bridge, x509.ExtKeyUsageServerAuth, "::1"},
 		{"device", p.DeviceCA, p.Device, x509.ExtKeyUsageClientAuth, ""},
 		{"CSE client", p.CSECA, p.CSEClient, x509.ExtKeyUsageClientAuth, ""},
+		{"CSE caller", p.CSECA, p.CSECaller, x509.ExtKeyUsageClientAuth, ""},
 		{"CSE server", p.CSECA, p.CSEServer, x509.ExtKeyUsageServerAuth, "127.0.0.1"},
 	}
 	for _, c := range cases {
