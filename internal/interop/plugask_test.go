@@ -59,7 +59,7 @@ type watching interface {
 	// shows returns when a notification with that body was shown.
 	shows(ctx context.Context, body []byte) error
 	// forget lets the client know nothing of its observation any more, cancel ends it, off switches the client off.
-	forget() error
+	forget(ctx context.Context) error
 	cancel() error
 	off()
 }
@@ -71,6 +71,9 @@ type coapClient struct {
 	t    *testing.T
 	name string
 	to   netip.AddrPort
+	// While one observes, others of the same user go another way: to the server itself.
+	direct    netip.AddrPort
+	observing bool
 }
 
 func (c *coapClient) args(a ask) []string {
@@ -111,7 +114,11 @@ func unhex(s string) []byte {
 func (c *coapClient) uri(path string) string { return "coaps://" + c.to.String() + path }
 
 func (c *coapClient) ask(ctx context.Context, a ask) ([]byte, error) {
-	r := start(c.t, nil, append(c.args(a), c.uri(a.path))...)
+	argv := append(c.args(a), c.uri(a.path))
+	if c.observing {
+		argv = append(c.args(a), "-T", "other", "coaps://"+c.direct.String()+a.path)
+	}
+	r := start(c.t, nil, argv...)
 	defer r.stop()
 	select {
 	case <-r.done:
@@ -130,6 +137,7 @@ func (c *coapClient) observe(ctx context.Context, a ask) (watching, error) {
 	}
 	r := start(c.t, nil, append(c.args(a), "-s", seconds, "-w", c.uri(a.path))...)
 	c.t.Cleanup(r.stop)
+	c.observing = true
 	return shell{r}, nil
 }
 
@@ -147,27 +155,28 @@ func (s shell) shows(ctx context.Context, body []byte) error {
 	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
 	return s.hear(ctx, string(lines[len(lines)-1]))
 }
-func (shell) forget() error { return errCannot }
-func (shell) cancel() error { return errCannot }
-func (s shell) off()        { s.stop() }
+func (shell) forget(context.Context) error { return errCannot }
+func (shell) cancel() error                { return errCannot }
+func (s shell) off()                       { s.stop() }
 
 // script is one of our programs on other people's libraries: it reads asks and prints answers.
 type script struct {
 	r *running
-	n int // lines that were read
+	// How many of its lines were looked at for answers, and for notifications.
+	answers, notifications int
 }
 
-// line returns the next line that begins with one of the words, or else what ended it.
-func (s *script) line(ctx context.Context, words ...string) (string, error) {
+// line returns the line after n that begins with one of the words, or else what ended it.
+func (s *script) line(ctx context.Context, n *int, words ...string) (string, error) {
 	for {
 		s.r.mu.Lock()
 		lines, changed := s.r.lines, s.r.changed
 		s.r.mu.Unlock()
-		for s.n < len(lines) {
-			s.n++
+		for *n < len(lines) {
+			*n++
 			for _, word := range words {
-				if strings.HasPrefix(lines[s.n-1], word) {
-					return lines[s.n-1], nil
+				if strings.HasPrefix(lines[*n-1], word) {
+					return lines[*n-1], nil
 				}
 			}
 		}
@@ -182,10 +191,11 @@ func (s *script) line(ctx context.Context, words ...string) (string, error) {
 }
 
 func (s *script) do(ctx context.Context, verb string, a ask) ([]byte, error) {
-	if err := s.r.say(verb + " " + a.text + "\n"); err != nil {
+	text, _, _ := strings.Cut(a.text, " seconds=") // which is coap-client's
+	if err := s.r.say(verb + " " + text + "\n"); err != nil {
 		return nil, err
 	}
-	line, err := s.line(ctx, "answer ", "no answer")
+	line, err := s.line(ctx, &s.answers, "answer ", "no answer")
 	if err != nil {
 		return nil, err
 	}
@@ -203,27 +213,35 @@ func (s *script) ping(ctx context.Context) error {
 	if err := s.r.say("ping\n"); err != nil {
 		return err
 	}
-	_, err := s.line(ctx, "pong")
+	_, err := s.line(ctx, &s.answers, "pong")
 	return err
 }
 
 func (s *script) shows(ctx context.Context, body []byte) error {
 	for {
-		line, err := s.line(ctx, "notification ")
+		line, err := s.line(ctx, &s.notifications, "notification ")
 		if err != nil || strings.HasSuffix(line, " "+hex.EncodeToString(body)) || strings.HasSuffix(line, " "+strings.ToUpper(hex.EncodeToString(body))) {
 			return err
 		}
 	}
 }
 
-func (s *script) forget() error { return s.r.say("forget\n") }
+func (s *script) forget(ctx context.Context) error {
+	if err := s.r.say("forget\n"); err != nil {
+		return err
+	}
+	_, err := s.line(ctx, &s.answers, "forgotten")
+	return err
+}
+
 func (s *script) cancel() error { return s.r.say("cancel\n") }
 func (s *script) off()          { s.r.stop() }
 
 // own is our client.
 type own struct {
-	side *plugSide
-	conn *dtls.Conn
+	side  *plugSide
+	conn  *dtls.Conn
+	paths map[string]string // the server's names for the resources
 }
 
 func (o *own) message(a ask) *coap.Message {
@@ -231,6 +249,9 @@ func (o *own) message(a ask) *coap.Message {
 	m := &coap.Message{Code: codes[a.method], Payload: a.payload()}
 	if a.non {
 		m.Type = coap.NonConfirmable
+	}
+	if other, ok := o.paths[a.path]; ok {
+		a.path = other
 	}
 	path, query, _ := strings.Cut(a.path, "?")
 	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
@@ -319,6 +340,6 @@ func (w *ownWatch) shows(ctx context.Context, body []byte) error {
 		}
 	}
 }
-func (w *ownWatch) forget() error { w.observed.Cancel(); return nil }
-func (w *ownWatch) cancel() error { w.observed.Cancel(); return nil }
-func (w *ownWatch) off()          {}
+func (w *ownWatch) forget(context.Context) error { w.observed.Cancel(); return nil }
+func (w *ownWatch) cancel() error                { w.observed.Cancel(); return nil }
+func (w *ownWatch) off()                         {}

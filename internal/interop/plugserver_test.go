@@ -54,7 +54,7 @@ func newPlugServer() *plugServer {
 	s := &plugServer{bodies: map[string]representation{}, watchers: map[string][]*coap.Observation{}}
 	for path, body := range map[string]string{
 		"test": "a test", "seg1/seg2/seg3": "three segments", "query": "asked", "validate": "version 1",
-		"obs": "state 0", "obs-non": "state 0", "separate": "late",
+		"obs": "state 0", "obs-age": "state 0", "obs-non": "state 0", "separate": "late",
 		"large": string(large(largeSize, "large")), "large-update": "small", "obs-large": string(large(largeObsSize, "state 0")),
 	} {
 		s.bodies[path] = representation{body: []byte(body)}
@@ -244,7 +244,7 @@ func (s *plugServer) notifyLocked(path string) {
 	r := s.bodies[path]
 	for _, o := range s.watchers[path] {
 		m := &coap.Message{Code: coap.Content, Options: coap.Options(nil).AddUint(coap.ContentFormat, r.format), Payload: r.body}
-		if path == "obs" {
+		if path == "obs-age" {
 			m.Options = m.Options.AddUint(coap.MaxAge, 2)
 		}
 		_ = o.Notify(m) // the row sees what arrives

@@ -212,6 +212,9 @@ class Obs(Stored):
 
     async def render_put(self, request):
         self.task.cancel()
+        if request.opt.content_format not in (None, ContentFormat.TEXT):
+            self.updated_state(aiocoap.Message(code=aiocoap.NOT_ACCEPTABLE))
+            return aiocoap.Message(code=aiocoap.CHANGED)
         return self.put(request)
 
 
