@@ -197,16 +197,18 @@ func TestMapListsXML(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [][]string{{"xa", "y"}, {}}, lists)
 	for name, in := range map[string]string{
-		"twice":         `<a><poa>x</poa><poa>y</poa></a>`,
-		"child":         `<a><poa>x<b/></poa></a>`,
-		"entity":        `<!DOCTYPE a [<!ENTITY e "<p&#111;a>x</p&#111;a>">]><a>&e;</a>`,
-		"encoding":      `<?xml version="1.0" encoding="UTF-7"?><a>+ADw-p</a>`,
-		"cut":           `<a><poa>x</poa>`,
-		"two roots":     `<a><poa>x</poa></a><a/>`,
-		"too deep":      strings.Repeat(`<a>`, 100) + `<poa/>` + strings.Repeat(`</a>`, 100),
-		"unknown":       `<a><poa>&x;</poa></a>`,
-		"no UTF-8":      "<a><poa>\xff</poa></a>",
-		"wrong end tag": `<a><poa>x</b></a>`,
+		"twice":                 `<a><poa>x</poa><poa>y</poa></a>`,
+		"child":                 `<a><poa>x<b/></poa></a>`,
+		"entity":                `<!DOCTYPE a [<!ENTITY e "<p&#111;a>x</p&#111;a>">]><a>&e;</a>`,
+		"encoding":              `<?xml version="1.0" encoding="UTF-7"?><a>+ADw-p</a>`,
+		"cut":                   `<a><poa>x</poa>`,
+		"two roots":             `<a><poa>x</poa></a><a/>`,
+		"too deep":              strings.Repeat(`<a>`, 100) + `<poa/>` + strings.Repeat(`</a>`, 100),
+		"unknown":               `<a><poa>&x;</poa></a>`,
+		"no UTF-8":              "<a><poa>\xff</poa></a>",
+		"wrong end tag":         `<a><poa>x</b></a>`,
+		"document type":         `<!DOCTYPE a><a><poa>x</poa></a>`,
+		"no UTF-8 in a comment": "<a><!-- \xff --><poa>x</poa></a>",
 	} {
 		_, err := MapLists([]byte(in), xmlMedia, "poa", to(nil))
 		var e *Error
