@@ -167,6 +167,7 @@ func TestConditionalAnswers(t *testing.T) {
 		{"304 with an error", asked, HTTPResponse{304, header("X-M2M-RSC", "4004"), nil}, nil},
 		{"304 unasked", request(nil), HTTPResponse{304, header("X-M2M-RSC", "2000"), nil}, nil},
 		{"304 to a change", changing, HTTPResponse{304, nil, nil}, nil},
+		{"304 to a change if there is none", request(func(r *Request) { r.Operation, r.IfNoneMatch = Delete, []string{"*"} }), HTTPResponse{304, header("ETag", "*"), nil}, nil},
 		{"304 with the RI of another", asked, HTTPResponse{304, header("X-M2M-RI", "r2"), nil}, nil},
 		{"302", asked, HTTPResponse{302, nil, nil}, nil},
 		{"412", changing, HTTPResponse{412, nil, nil}, &Response{Status: StatusConflict, Condition: PreconditionFailed}},
