@@ -22,7 +22,7 @@ type changed struct {
 // fresh reports whether j's request, which changes something, may be taken now; else it is answered.
 //
 // In doubt is a request that comes from an address which nothing proves yet, and every one of an actuator. The Echo value of the
-// latter has to be not older than Limits.FreshFor, and given after the device's latest change was taken, on whichever session:
+// latter has to be not older than Limits.FreshFor, or what a round trip takes on its network, and given after the device's latest change was taken, on whichever session:
 // so neither of two requests that were swapped on their way undoes the other. Clients that don't know Echo can't change anything
 // then.
 func (b *Bridge) fresh(j *job) bool {
@@ -35,7 +35,7 @@ func (b *Bridge) fresh(j *job) bool {
 	if !j.dev.Actuator {
 		return true
 	}
-	if !b.changed.take(j.dev.Name, b.cfg.Limits.FreshFor, j.x.Fresh) {
+	if !b.changed.take(j.dev.Name, j.dev.Timing.patience(b.cfg.Limits.FreshFor), j.x.Fresh) {
 		b.challenge(j)
 		return false
 	}

@@ -98,9 +98,11 @@ func TestReasonsExplained(t *testing.T) {
 		reasons = append(reasons, reason.String())
 	}
 	for name, declared := range map[string]string{
-		"bridge/stats.go":     `(?:Refusal|Delivery) += "(\w+)"`,
-		"bridge/cse/error.go": `Reason = "(\w+)"`,
-		"dtls/stats.go":       `"(\w+)"[,\n]`,
+		"bridge/stats.go":             `(?:Refusal|Delivery) += "(\w+)"`,
+		"bridge/cse/error.go":         `Reason = "(\w+)"`,
+		"bridge/observestats.go":      `ObserveEvent = "(\w+)"`,
+		"bridge/cse/downlinkstats.go": `DownlinkReason = "(\w+)"`,
+		"dtls/stats.go":               `"(\w+)"[,\n]`,
 	} {
 		found := regexp.MustCompile(declared).FindAllStringSubmatch(string(read(t, name)), -1)
 		require.Greater(t, len(found), 10, "the reasons of %s are found", name)
