@@ -125,3 +125,29 @@ func TestS9OneCSEACertificate(t *testing.T) {
 	require.ErrorContains(t, err, "cses[1].downlink.certificates[1]: is cses[0]'s already, and a certificate can't be two CSEs")
 	require.NotContains(t, err.Error(), "\n")
 }
+
+// TestDialledWithoutCertificate: what no dial could succeed at is said at once.
+func TestDialledWithoutCertificate(t *testing.T) {
+	t.Parallel()
+	dir, file, _ := setUp(t)
+	put(t, dir, "devices.yaml", `version: 1
+devices:
+  - name: pump
+    certificate: {san: "uri:urn:example:pump"}
+    address: "192.0.2.9:5684"
+  - name: lamp
+    psk: {identity: lamp, up: "hex:000102030405060708090a0b0c0d0e0f", down: "hex:f00102030405060708090a0b0c0d0e0f"}
+    address: "192.0.2.7:5684"
+`)
+	c, err := Load(file, now())
+	require.NoError(t, err)
+	require.Empty(t, c.Warnings)
+	text := withDownlink("", "")
+	text = strings.Replace(text, "certificate:\n  chain: bridge.crt\n  key: bridge.key\n", "", 1)
+	text = strings.Replace(text, "clientCA: ca.crt\n", "", 1)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	c, err = Load(file, now())
+	require.NoError(t, err)
+	require.Len(t, c.Warnings, 1)
+	require.ErrorContains(t, c.Warnings, "devices.yaml: 1 with an address can be dialled with certificates alone")
+}

@@ -210,6 +210,32 @@ func (c *Config) DeviceCSEs() []devices.CSE {
 func (l *loader) checkDevices() {
 	problems, warnings := devices.Check(l.cfg.Devices, l.cfg.DeviceCSEs())
 	l.problems, l.warnings = append(l.problems, problems...), append(l.warnings, warnings...)
+	if len(problems) == 0 {
+		l.checkDialled()
+	}
 	problems, warnings = devices.CheckBindings(l.cfg.Bindings)
 	l.problems, l.warnings = append(l.problems, problems...), append(l.warnings, warnings...)
+}
+
+// checkDialled warns of devices that can't be dialled because the bridge has nothing to show them.
+func (l *loader) checkDialled() {
+	if !l.cfg.Certificate.IsZero() && l.cfg.ClientCA != "" {
+		return
+	}
+	list, _, err := devices.List(l.cfg.Devices)
+	if err != nil {
+		return // it was changed meanwhile
+	}
+	n := 0
+	for _, d := range list {
+		if d.Address != "" && !slices.Contains(d.Credentials, "psk") {
+			n++
+		}
+	}
+	if n > 0 {
+		l.warnings = append(l.warnings, Problem{
+			File: l.cfg.Devices, Message: fmt.Sprintf("%d with an address can be dialled with certificates alone, and the bridge has none to show, or no CA to judge by", n),
+			Remedy: "set certificate and clientCA in the configuration, or give these devices a pre-shared key",
+		})
+	}
 }
