@@ -404,20 +404,22 @@ func TestC07Observations(t *testing.T) {
 			s := newObserving(t, &Config{Limits: Limits{MaxObservationsTotal: 40}}, Profile{}, ObserveOptions{})
 			other := newSession(t, s.e, Profile{})
 			third := newSession(t, s.e, Profile{})
-			taken := 0
+			taken := map[*session]int{}
 			for i := range 10_000 {
 				from := s.session
-				if i%3 > 0 {
-					from = []*session{other, third}[i%3-1]
+				if i >= 100 {
+					from = []*session{s.session, other, third}[i%3]
+				} else if i >= 50 { // a peer may have no more of its own, however many there are left
+					from = other
 				}
 				if _, ok := from.ask(registration(fmt.Sprint(i), "a", 0)).Options.Find(Observe); ok {
-					taken++
+					taken[from]++
 				}
 				if i%2000 == 1999 {
 					time.Sleep(300 * time.Second) // the records of their Message IDs expire
 				}
 			}
-			require.Equal(t, 40, taken)
+			require.Equal(t, map[*session]int{s.session: 16, other: 16, third: 8}, taken)
 			st := s.e.Stats()
 			require.EqualValues(t, 40, st.Observations)
 			require.EqualValues(t, 10_000-40, st.Refused[ReasonObservationsFull])
