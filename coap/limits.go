@@ -54,7 +54,7 @@ const (
 	maxReregister        = 15 * time.Second       // so that not all clients ask at once
 	maxObservedAge       = 24 * time.Hour         // a server that is gone is found out this late, whatever its Max-Age was
 	maxWaitingNotes      = 16                     // notifications that wait to be handed on; older ones give way
-	maxReregistrations   = 64                     // goroutines that re-register at once, of all peers (C07)
+	maxBackground        = 1024                   // goroutines that fetch notifications or re-register, one of a peer (C07)
 	reregistrationsRetry = time.Second            // until another one is looked at again
 )
 

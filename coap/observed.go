@@ -282,7 +282,7 @@ func (o *Observed) alarm(now time.Time) {
 	default:
 		o.busy = true
 		p.mu.Unlock()
-		if !p.endpoint.background(func() { o.renew(); o.hand(true) }) {
+		if !p.background(func() { o.renew(); o.hand(true) }) {
 			o.later()
 		}
 	}
@@ -303,7 +303,7 @@ func (o *Observed) run() {
 	if o.hand(false) {
 		return
 	}
-	if !o.peer.endpoint.background(func() { o.hand(true) }) {
+	if !o.peer.background(func() { o.hand(true) }) {
 		o.later()
 	}
 }
@@ -420,11 +420,27 @@ func (o *Observed) renew() {
 	}
 }
 
-// background runs f on a goroutine that Shutdown waits for; false when there are too many, or Shutdown has ended.
+// background runs f, which asks p something, on a goroutine that Shutdown waits for; false when p has one already, so that who
+// doesn't answer keeps no other waiting, or there are too many, or Shutdown has ended.
+func (p *Peer) background(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.working {
+		return false
+	}
+	p.working = p.endpoint.background(func() {
+		f()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.working = false
+	})
+	return p.working
+}
+
 func (e *Endpoint) background(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.over || e.running >= maxReregistrations {
+	if e.over || e.running >= maxBackground {
 		return false
 	}
 	e.running++

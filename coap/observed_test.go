@@ -416,8 +416,11 @@ func observeLossy(t *testing.T, f faults, seed uint64) {
 	var peers []*Peer
 	ctx, cancel := context.WithCancel(t.Context())
 	for i := range observers {
-		toServer, toAsker := connect(asker, server, Profile{MaxBlock: 256}, f, seed*100+uint64(i))
-		peers = append(peers, toServer, toAsker)
+		if i%2 == 0 { // two of each peer
+			toServer, toAsker := connect(asker, server, Profile{MaxBlock: 256}, f, seed*100+uint64(i))
+			peers = append(peers, toServer, toAsker)
+		}
+		toServer := peers[len(peers)-2]
 		go observeForEver(ctx, t, asker, toServer, func(m *Message) {
 			mu.Lock()
 			defer mu.Unlock()

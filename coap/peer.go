@@ -88,6 +88,7 @@ type Peer struct {
 	state   *state // nil while the peer is idle
 	nextMID uint16 // next Message ID of ours
 	closed  bool
+	working bool // a goroutine fetches or renews an observation at it
 }
 
 // state is what a peer that is not idle has. The sweep drops it when it is empty.
