@@ -189,9 +189,12 @@ func (c *polledCSE) answer(w *watch, req *onem2m.Request, resp *onem2m.Response,
 	if whole.Status < minStatus || whole.Status > maxStatus {
 		whole.Status = onem2m.StatusInternalServerError
 	}
+	if whole.ReleaseVersion == "" {
+		whole.ReleaseVersion = pollRelease // ACME leaves it out of what it hands out, and refuses an answer without
+	}
 	content, err := whole.Primitive(req, media)
 	if err != nil { // the device's answer has no form there
-		whole = onem2m.Response{Status: statusOf(err), RequestID: req.RequestID, ReleaseVersion: req.ReleaseVersion}
+		whole = onem2m.Response{Status: statusOf(err), RequestID: req.RequestID, ReleaseVersion: whole.ReleaseVersion}
 		if content, err = whole.Primitive(req, media); err != nil {
 			c.count(func(s *pollStats) { s.lost++ })
 			return

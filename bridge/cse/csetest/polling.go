@@ -30,6 +30,7 @@ type polled struct {
 type rsp struct {
 	Status    int             `json:"rsc"`
 	RequestID string          `json:"rqi"`
+	Release   string          `json:"rvi"`
 	Content   json.RawMessage `json:"pc"`
 }
 
@@ -44,7 +45,7 @@ func (ch *channel) ask(ctx context.Context, d delivery) ([]byte, status, error) 
 		d.rqi = rand.Text()
 	}
 	p := &polled{rqi: d.rqi, answer: make(chan rsp, 1), primitive: object("m2m:rqp", appendObject(nil, []member{
-		{"fr", quote(d.from)}, {"to", quote(d.to)}, {"op", number(opNotify)}, {"rqi", quote(d.rqi)}, {"rvi", quote("3")}, {"pc", d.body},
+		{"fr", quote(d.from)}, {"to", quote(d.to)}, {"op", number(opNotify)}, {"rqi", quote(d.rqi)}, {"pc", d.body}, // ACME sends no rvi either
 	}))}
 	ch.mu.Lock()
 	if len(ch.waiting)+len(ch.out) >= maxQueued {
@@ -138,6 +139,9 @@ func (c *CSE) poll(ctx context.Context, ch *channel, q *request) (*result, error
 		}
 		if q.format != formatJSON || json.Unmarshal(q.body, &body) != nil || body.Answer == nil {
 			return nil, refuse(badRequest, "content is no response primitive in JSON")
+		}
+		if err := c.checkVersion(body.Answer.Release); body.Answer.Release == "" || err != nil { // as ACME
+			return nil, refuse(versionNotSupported, "response primitive has no release version that is known")
 		}
 		if err := ch.take(*body.Answer); err != nil {
 			return nil, err

@@ -54,7 +54,7 @@ func TestPollingChannel(t *testing.T) {
 		raw, err := json.Marshal(r["pc"])
 		require.NoError(t, err)
 		require.Contains(t, string(raw), `"con":`+con)
-		answer := `{"m2m:rsp":{"rsc":2000,"rqi":"` + r["rqi"].(string) + `"}}`
+		answer := `{"m2m:rsp":{"rsc":2000,"rqi":"` + r["rqi"].(string) + `","rvi":"3"}}`
 		require.Equal(t, "2000", post(t, c, pcu, "Cdev", "", answer).rsc)
 		require.Equal(t, "4000", post(t, c, pcu, "Cdev", "", answer).rsc, "nobody waits any more")
 	}
@@ -64,7 +64,7 @@ func TestPollingChannel(t *testing.T) {
 	all.Go(func() { got = post(t, c, "/cse-in/dev", "CAdmin", "", `{"m2m:sgn":{"sur":"x"}}`) })
 	r := pollFor(t, c, pcu)
 	require.Equal(t, "rqi-1", r["rqi"], "handed on with the Request Identifier that it came with")
-	require.Equal(t, "2000", post(t, c, pcu, "Cdev", "", `{"m2m:rsp":{"rsc":4004,"rqi":"rqi-1","pc":{"a":1}}}`).rsc)
+	require.Equal(t, "2000", post(t, c, pcu, "Cdev", "", `{"m2m:rsp":{"rsc":4004,"rqi":"rqi-1","rvi":"3","pc":{"a":1}}}`).rsc)
 	all.Wait()
 	require.Equal(t, "4004", got.rsc)
 	require.JSONEq(t, `{"a":1}`, got.body)
@@ -79,7 +79,8 @@ func TestPollingChannelRefusals(t *testing.T) {
 	require.Equal(t, "4004", get(t, c, strings.Replace(pcu, "/pcu", "x/pcu", 1), "Cdev").rsc)
 	require.Equal(t, "4004", get(t, c, "/cse-in/dev/pcu", "Cdev").rsc)
 	require.Equal(t, "4005", do(t, c, ask{method: "DELETE", target: pcu, from: "Cdev"}).rsc)
-	for _, body := range []string{"{}", `{"m2m:rsp":7}`, `{"m2m:rsp":{"rsc":"x"}}`, `{"m2m:rsp":{"rsc":2000,"rqi":"none"}}`} {
+	require.Equal(t, "4001", post(t, c, pcu, "Cdev", "", `{"m2m:rsp":{"rsc":2000,"rqi":"none"}}`).rsc)
+	for _, body := range []string{"{}", `{"m2m:rsp":7}`, `{"m2m:rsp":{"rsc":"x"}}`, `{"m2m:rsp":{"rsc":2000,"rqi":"none","rvi":"3"}}`} {
 		require.Equal(t, "4000", post(t, c, pcu, "Cdev", "", body).rsc, body)
 	}
 }
@@ -111,7 +112,7 @@ func TestNonBlocking(t *testing.T) {
 	rsp := r["pc"].(map[string]any)["m2m:rsp"].(map[string]any)
 	require.EqualValues(t, 4004, rsp["rsc"])
 	require.Equal(t, "rqi-1", rsp["rqi"])
-	require.Equal(t, "2000", post(t, c, pcu, "Cdev", "", `{"m2m:rsp":{"rsc":2000,"rqi":"`+r["rqi"].(string)+`"}}`).rsc)
+	require.Equal(t, "2000", post(t, c, pcu, "Cdev", "", `{"m2m:rsp":{"rsc":2000,"rqi":"`+r["rqi"].(string)+`","rvi":"3"}}`).rsc)
 
 	nobody := httptest.NewRequest(http.MethodGet, "/cse-in/dev?rt=2", http.NoBody)
 	nobody.Header = http.Header{"X-M2m-Origin": {"Cdev"}, "X-M2m-Ri": {"r"}, "X-M2m-Rtu": {""}}
