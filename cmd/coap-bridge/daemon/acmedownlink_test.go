@@ -96,6 +96,40 @@ func TestInteropACMEDownlink(t *testing.T) {
 	c.told("hello")
 }
 
+// TestInteropACMENonBlocking: the later results of non-blocking requests reach the device: it fetches the one from the <request>
+// whose address it was given, and is notified of the other (TS-0001, 8.2.2).
+func TestInteropACMENonBlocking(t *testing.T) {
+	t.Parallel()
+	a := startDownlink(t, false)
+	c := connect(t, a.addr(), "other", otherKey)
+	a.other(c)
+	_, resp := c.do(&onem2m.Request{Operation: onem2m.Retrieve, To: "cse-in/other/c", From: "Cother1", ResponseType: onem2m.NonBlockingSynch})
+	require.EqualValues(t, 1001, resp.Status, "%s", resp.Content)
+	_, uri, found := strings.Cut(string(resp.Content), `"m2m:uri": "`)
+	if !found {
+		_, uri, found = strings.Cut(string(resp.Content), `"m2m:uri":"`)
+	}
+	require.True(t, found, "%s", resp.Content)
+	uri, _, _ = strings.Cut(uri, `"`)
+	require.Eventually(t, func() bool {
+		_, resp = c.do(&onem2m.Request{Operation: onem2m.Retrieve, To: uri, From: "Cother1"})
+		return resp.Status == onem2m.StatusOK && strings.Contains(string(resp.Content), "m2m:cnt")
+	}, 10*time.Second, 50*time.Millisecond, "%s: %s", uri, resp.Content)
+
+	_, resp = c.do(&onem2m.Request{Operation: onem2m.Retrieve, To: "cse-in/other/c", From: "Cother1", RequestID: "later",
+		ResponseType: onem2m.NonBlockingAsynch})
+	require.EqualValues(t, 1002, resp.Status, "%s", resp.Content)
+	select {
+	case r := <-c.asked:
+		require.Equal(t, onem2m.Notify, r.Operation)
+		require.Contains(t, string(r.Content), "m2m:rsp")
+		require.Contains(t, string(r.Content), "later")
+		require.Contains(t, string(r.Content), "m2m:cnt")
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "no result")
+	}
+}
+
 // TestInteropACMEDial: the same by a session that the bridge begins, when the device's own is gone.
 func TestInteropACMEDial(t *testing.T) {
 	t.Parallel()
