@@ -261,7 +261,7 @@ func (b *Bridge) registerAE(ctx context.Context, j *job) (string, error) {
 	j.invited = b.invite(j, from, nil)
 	defer b.withdraw(j.invited)
 	ae := onem2m.AE{Name: resourceName(j.dev.Name), AppID: appID(j.dev), ReleaseVersions: []string{plainRelease},
-		Reachable: j.cse.Downlink != DownlinkOff, PointOfAccess: j.invited.urls()}
+		Reachable: j.cse.Downlink == DownlinkListen, PointOfAccess: j.invited.urls()} // with rr true no polling channel is looked for
 	var err error
 	if r.Content, err = onem2m.EncodeAE(ae); err != nil {
 		return "", err

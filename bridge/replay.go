@@ -223,7 +223,7 @@ func keyOf(peer dtls.PeerID, r *onem2m.Request) replayKey {
 	return replayKey(h.Sum(nil))
 }
 
-// digestOf is what makes two requests of one Request Identifier the same: operation, target, type, query and content.
+// digestOf is what makes two requests of one Request Identifier the same: operation, target, type, query, conditions and content.
 func digestOf(r *onem2m.Request) [sha256.Size]byte {
 	h := sha256.New()
 	writeUint(h, uint64(r.Operation))
@@ -234,6 +234,12 @@ func digestOf(r *onem2m.Request) [sha256.Size]byte {
 	for _, p := range r.Query {
 		writeString(h, p.Key)
 		writeString(h, p.Value)
+	}
+	for _, conditions := range [][]string{r.IfMatch, r.IfNoneMatch} {
+		writeUint(h, uint64(len(conditions)))
+		for _, tag := range conditions {
+			writeString(h, tag)
+		}
 	}
 	writeString(h, r.MediaType)
 	h.Write(r.Content)

@@ -16,15 +16,15 @@ import (
 )
 
 // startWithACME runs a bridge in front of ACME.
-func startWithACME(t *testing.T) (*fixture, *acme.Instance) {
+func startWithACME(t *testing.T, edit ...func(*fixture, string) string) (*fixture, *acme.Instance) {
 	t.Helper()
 	ca := testpki.NewCA(t, "ACME")
 	cse := acme.Start(t, ca)
-	f := start(t, func(f *fixture, text string) string {
+	f := start(t, append(edit, func(f *fixture, text string) string {
 		ca.WriteCert(t, f.dir, "cse-ca.crt")
 		ca.Client(t).Write(t, f.dir, "cse-client")
 		return strings.Replace(text, "https://"+f.cseAt, cse.URL, 1)
-	})
+	})...)
 	return f, cse
 }
 
