@@ -68,6 +68,8 @@ type Bridge struct {
 	reachable sync.Map // of subscriptionKey{}: AEs that were told to be reachable while this process runs
 	errands   *errands // at the CSE
 	visits    *errands // at devices
+	dialling  *errands // on the way to devices
+	relays    relays
 
 	changed changed
 }
@@ -80,6 +82,7 @@ type session struct {
 	peer   *dtls.Peer
 	closed atomic.Bool
 	listed atomic.Bool // in Bridge.live
+	relays []*relay    // set before anything is received
 }
 
 // New checks cfg and makes a Bridge. Nothing is carried before Serve runs.
@@ -123,7 +126,7 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, errors.New("bridge: no default CSE")
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.errands, b.visits = newErrands(b.ctx), newErrands(b.ctx)
+	b.errands, b.visits, b.dialling = newErrands(b.ctx), newErrands(b.ctx), newErrands(b.ctx)
 	b.coap = coap.New(&coap.Config{Handler: b, Limits: cfg.CoAP, Understands: b.understands, Host: cfg.Hosts})
 	return b, nil
 }
@@ -141,9 +144,11 @@ func (b *Bridge) Serve() error {
 	for range errandRunners {
 		b.workers.Go(b.errands.run)
 		b.workers.Go(b.visits.run)
+		b.workers.Go(b.dialling.run)
 	}
 	b.mu.Unlock()
 	b.watchDialled()
+	b.dialling.add(b.dialObserved)
 	return b.coap.Serve()
 }
 
@@ -219,6 +224,7 @@ func (b *Bridge) HandleClosed(c *dtls.Conn, _ dtls.Reason) {
 	if peer, ok := c.Owner().(*coap.Peer); ok {
 		b.ended(peer)
 		b.coap.ClosePeer(peer)
+		b.endRelays(peer)
 	}
 }
 

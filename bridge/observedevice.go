@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,27 @@ import (
 )
 
 // The bridge observes resources of plain devices, where their entries say so: each new state becomes a contentInstance.
+
+// relays are the observations of devices' resources: one of each, on the newest session.
+type relays struct {
+	mu  sync.Mutex // guards the following fields
+	now map[relayKey]*relay
+	// calls are the devices that the bridge dials for their resources' sake, while they have no session.
+	calls map[string]*call
+}
+
+// relayKey is a resource of a device.
+type relayKey struct {
+	device string
+	path   ObservedPath
+}
+
+// call is when a device is dialled again.
+type call struct {
+	failures int
+	busy     bool
+	due      time.Time
+}
 
 // relay is one observed resource of a device, on one session.
 type relay struct {
@@ -39,7 +61,62 @@ func (b *Bridge) observeDevice(dev *Device, s *session, p *coap.Peer) {
 			continue // the devices file is checked when it is read
 		}
 		r := &relay{bridge: b, peer: p, s: s, device: dev.Name, path: path}
+		s.relays = append(s.relays, r)
+		if before := b.relays.enter(r); before != nil {
+			before.cancel()
+		}
 		b.visits.add(r.register)
+	}
+}
+
+// enter makes r the one relay of its resource, and returns the one before.
+func (l *relays) enter(r *relay) (before *relay) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now == nil {
+		l.now, l.calls = make(map[relayKey]*relay), make(map[string]*call)
+	}
+	key := relayKey{r.device, r.path}
+	before = l.now[key]
+	l.now[key] = r
+	delete(l.calls, r.device)
+	return before
+}
+
+// leave forgets r.
+func (l *relays) leave(r *relay) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if key := (relayKey{r.device, r.path}); l.now[key] == r {
+		delete(l.now, key)
+	}
+}
+
+// is reports whether r is the relay of its resource.
+func (l *relays) is(r *relay) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now[relayKey{r.device, r.path}] == r
+}
+
+// endRelays forgets what was observed on a session that is over.
+func (b *Bridge) endRelays(p *coap.Peer) {
+	if s, ok := p.Owner().(*session); ok {
+		for _, r := range s.relays {
+			b.relays.leave(r)
+		}
+	}
+}
+
+// cancel ends the observation, when there is one.
+func (r *relay) cancel() {
+	r.mu.Lock()
+	observed := r.observed
+	r.observed = nil
+	r.mu.Unlock()
+	if observed != nil {
+		observed.Cancel()
+		r.bridge.stats.observed(RelayEnded)
 	}
 }
 
@@ -62,10 +139,10 @@ func (r *relay) container() []string {
 	return segments
 }
 
-// wanted returns the device's entry, as long as it asks for the observation.
+// wanted returns the device's entry, as long as it asks for the observation and no newer session has it.
 func (r *relay) wanted() (*Device, bool) {
 	dev, ok := r.bridge.cfg.Directory.Device(r.s.peer)
-	return dev, ok && dev.Name == r.device && slices.Contains(dev.Observe, r.path)
+	return dev, ok && dev.Name == r.device && slices.Contains(dev.Observe, r.path) && r.bridge.relays.is(r)
 }
 
 // register asks the device to be told (RFC 7641, Section 3.1). It waits for the answer.
@@ -97,6 +174,10 @@ func (r *relay) register(ctx context.Context) {
 	r.mu.Lock()
 	r.observed, r.failures = observed, 0
 	r.mu.Unlock()
+	if _, ok := r.wanted(); !ok { // a newer session came meanwhile
+		r.cancel()
+		return
+	}
 	r.take(answer)
 	if observed == nil {
 		b.stats.observed(RelayUnobservable)
@@ -127,14 +208,7 @@ func (r *relay) notify(m *coap.Message) {
 		return
 	}
 	if _, ok := r.wanted(); !ok {
-		r.mu.Lock()
-		observed := r.observed
-		r.observed = nil
-		r.mu.Unlock()
-		if observed != nil {
-			observed.Cancel()
-			r.bridge.stats.observed(RelayEnded)
-		}
+		r.cancel()
 		return
 	}
 	r.take(m)
@@ -255,6 +329,65 @@ func (r *relay) drop() {
 
 // endVisits begins no more observations of devices, and waits for no answer.
 func (b *Bridge) endVisits() {
-	b.visits.close()
-	b.visits.cancel()
+	for _, e := range []*errands{b.visits, b.dialling} {
+		e.close()
+		e.cancel()
+	}
+}
+
+// dialObserved begins sessions with devices that have none and whose resources are to be observed, where the Directory can tell
+// them, and looks again in a while.
+func (b *Bridge) dialObserved(context.Context) {
+	known, ok := b.cfg.Directory.(interface{ EachObserved() iter.Seq[*Device] })
+	if !ok || b.cfg.Dial == nil {
+		return
+	}
+	now := time.Now()
+	for dev := range known.EachObserved() {
+		if b.dials(dev) && !dev.Entity && dev.Profile != ProfileOneM2M && b.relays.mayCall(dev.Name, dev.Observe, now) {
+			b.dialling.add(func(ctx context.Context) { b.call(ctx, dev) })
+		}
+	}
+	b.dialling.after(observeRetry, b.dialObserved, func() {})
+}
+
+// mayCall reports whether it is time to dial the device, whose resources nobody observes, and notes that it is done.
+func (l *relays) mayCall(device string, paths []ObservedPath, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now == nil {
+		l.now, l.calls = make(map[relayKey]*relay), make(map[string]*call)
+	}
+	for _, path := range paths {
+		if l.now[relayKey{device, path}] != nil {
+			return false
+		}
+	}
+	c := l.calls[device]
+	if c == nil {
+		c = &call{}
+		l.calls[device] = c
+	}
+	if c.busy || now.Before(c.due) {
+		return false
+	}
+	c.busy = true
+	return true
+}
+
+// call dials dev. Its session is observed like any other (open).
+func (b *Bridge) call(ctx context.Context, dev *Device) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	_, err := b.reach(ctx, dev)
+	if err != nil {
+		b.stats.observed(RelayUnreached)
+	}
+	l := &b.relays
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.calls[dev.Name]; c != nil { // else it has a session now
+		c.busy, c.due = false, time.Now().Add(min(observeRetry<<min(c.failures, maxRelayFailures), maxObserveRetry))
+		c.failures++
+	}
 }

@@ -3,6 +3,9 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +16,7 @@ import (
 
 	"coapbridge/bridge/onem2m"
 	"coapbridge/coap"
+	"coapbridge/dtls"
 )
 
 // sensor is a device with one resource, t, that can be observed.
@@ -190,6 +194,64 @@ func TestObserveDeviceEnds(t *testing.T) {
 		require.Len(t, f.stored("cse-in/meter1/t"), before)
 		require.EqualValues(t, 2, f.bridge.Stats().Observed[RelayEnded])
 		require.Equal(t, 2, s.count(), "nobody asks any more")
+	})
+}
+
+// TestObserveDeviceSessions: of several sessions of a device the newest is observed, so that no state is stored twice.
+func TestObserveDeviceSessions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &sensor{state: "0"}
+		f := observing(t, s, Device{Name: "meter1", Observe: []ObservedPath{{Path: "t"}}})
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, f.bridge.Stats().Observed[RelayStarted])
+		newer := f.raw() // it says nothing
+		require.EqualValues(t, 1, f.bridge.Stats().Observed[RelayEnded])
+		s.set("1")
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"0"}, f.stored("cse-in/meter1/t"))
+		f.bridge.coap.ClosePeer(newer.served)
+		f.bridge.endRelays(newer.served)
+		require.Empty(t, f.bridge.relays.now)
+	})
+}
+
+// observedListing is a Directory that can tell which devices are to be observed.
+type observedListing struct {
+	*directory
+	all []*Device
+}
+
+func (l observedListing) EachObserved() iter.Seq[*Device] { return slices.Values(l.all) }
+
+// TestObserveDeviceDialled: a device with an address is dialled while it has no session, less and less often.
+func TestObserveDeviceDialled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var dialled atomic.Int32
+		at := Device{Name: "meter1", Address: deviceAddr, Observe: []ObservedPath{{Path: "t"}}}
+		nowhere := Device{Name: "meter2", Observe: []ObservedPath{{Path: "t"}}}
+		f := start(t, at, func(c *Config) {
+			c.Dial = func(context.Context, netip.AddrPort, dtls.PeerID) (*dtls.Conn, error) {
+				dialled.Add(1)
+				return nil, dtls.ErrClosed
+			}
+			c.Directory = observedListing{c.Directory.(*directory), []*Device{&at, &nowhere}}
+		})
+		newMemoryCSE(f)
+		time.Sleep(time.Hour)
+		require.Zero(t, dialled.Load(), "it has a session")
+		f.bridge.coap.ClosePeer(f.served)
+		f.bridge.endRelays(f.served)
+		time.Sleep(time.Minute)
+		require.InDelta(t, 3, dialled.Load(), 1)
+		time.Sleep(time.Hour)
+		require.InDelta(t, 12, dialled.Load(), 3)
+		require.EqualValues(t, dialled.Load(), f.bridge.Stats().Observed[RelayUnreached])
+		f.raw()
+		before := dialled.Load()
+		time.Sleep(time.Hour)
+		require.Equal(t, before, dialled.Load())
 	})
 }
 

@@ -31,6 +31,7 @@ const (
 	RelayEnded        ObserveEvent = "relay_ended"
 	RelayUnobservable ObserveEvent = "relay_unobservable" // the device doesn't take observers for it
 	RelayFailed       ObserveEvent = "relay_failed"       // no answer, or an error
+	RelayUnreached    ObserveEvent = "relay_unreached"    // the device was dialled, and no session made
 	RelayStored       ObserveEvent = "relay_stored"       // a contentInstance was made
 	RelayLost         ObserveEvent = "relay_lost"         // a state that became no contentInstance
 	RelayOvertaken    ObserveEvent = "relay_overtaken"    // by a newer one, before a worker was free
@@ -42,6 +43,6 @@ func ObserveEvents() []ObserveEvent {
 		ObserveRegistered, ObserveLimited, ObserveFailed, ObserveNotified, ObserveUnsent, ObserveOvertaken, ObserveUnreadable,
 		ObserveCancelled, ObserveReset, ObserveTimeout, ObserveClosed, ObserveReplaced, ObserveNoRoom, ObserveForbidden,
 		ObserveFormat, ObserveUnsubscribed, ObserveUnsubscribeFailed, ObserveStale,
-		RelayStarted, RelayEnded, RelayUnobservable, RelayFailed, RelayStored, RelayLost, RelayOvertaken,
+		RelayStarted, RelayEnded, RelayUnobservable, RelayFailed, RelayUnreached, RelayStored, RelayLost, RelayOvertaken,
 	}
 }

@@ -50,6 +50,17 @@ func (s *Store) EachBound() iter.Seq[bridge.Reachable] {
 	}
 }
 
+// EachObserved yields every device whose entry names resources for the bridge to observe, as they are when it begins.
+func (s *Store) EachObserved() iter.Seq[*bridge.Device] {
+	return func(yield func(*bridge.Device) bool) {
+		for _, o := range s.current.Load().owners {
+			if len(o.observe) > 0 && !yield(o.answer.Load()) {
+				return
+			}
+		}
+	}
+}
+
 // reachable returns the device that a binding leads to; false when it has no entry any more, or one for another CSE.
 func (s *Store) reachable(snap *snapshot, key binding, held bound) (bridge.Reachable, bool) {
 	o := snap.names[held.of.device]
