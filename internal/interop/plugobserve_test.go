@@ -104,6 +104,10 @@ func (o *watch) fresh(m coap.Message, t coap.Type) {
 	require.Equal(o.p.t, values(o.first.response, coap.ContentFormat), values(&m, coap.ContentFormat))
 	n, ok := m.Options.Uint(coap.Observe)
 	require.True(o.p.t, ok, "no Observe")
+	if n == o.last && o.p.server == nil { // Californium repeats the first answer's, when the resource changes just then
+		o.fresh(o.next(0), t)
+		return
+	}
 	require.Less(o.p.t, (n-o.last-1)&0xff_ffff, uint32(1<<23), "Observe %d after %d: %s", n, o.last, describe(o.p.so())) // RFC 7641, Section 3.4
 	o.last = n
 	if _, blocks := m.Options.Find(coap.Block2); !blocks {
