@@ -10,8 +10,11 @@
 //
 // A CSE's answer is hostile input (S44): bounded in size and time, never followed elsewhere, checked against its request.
 //
-// A Client is safe for concurrent use and has no goroutine of its own. It doesn't listen, keep requests for later, or
-// speak HTTP/2, and takes nothing from the environment: no proxy, no trust store.
+// A Client is safe for concurrent use and has no goroutine of its own. It keeps no requests for later, speaks no HTTP/2, and
+// takes nothing from the environment: no proxy, no trust store.
+//
+// The other direction is a Downlink, the server that CSEs call, or a Poller where a CSE can't. Both hand what comes to a
+// Deliverer, and have a goroutine for each connection or poll, of which there is a bounded number.
 package cse
 
 import (
