@@ -2,6 +2,7 @@ package cse_test
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -167,6 +168,27 @@ func TestDownlinkRenew(t *testing.T) {
 	require.Equal(t, "2000", d.connect(t, d.up).ask(t, notification("/"+token, "r")).rsc())
 }
 
+// TestDownlinkExpiry: a kept connection ends with the certificate that opened it.
+func TestDownlinkExpiry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPKI(t)
+		d := startDownlink(t, p, newPipeListener(), nil)
+		short := p.ca.Issue(t, func(c *x509.Certificate) {
+			c.DNSNames, c.ExtKeyUsage = []string{"cse.example"}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+			c.NotAfter = time.Now().Add(time.Minute)
+		}).TLS()
+		c := d.connect(t, short)
+		require.Equal(t, "2000", c.ask(t, notification("/"+token, "r")).rsc())
+		<-time.After(61 * time.Second)
+		go c.say(notification("/"+token, "late"))
+		_, err := c.listen()
+		require.Error(t, err)
+		require.Len(t, d.device.requests(), 1)
+		_ = c.raw.Close()
+	})
+}
+
 // TestDownlinkShutdown: requests under way are answered, unless patience ends first.
 func TestDownlinkShutdown(t *testing.T) {
 	t.Parallel()
@@ -247,7 +269,7 @@ func TestNewDownlinkNamesEveryFault(t *testing.T) {
 		{"no CA", func(c *cse.DownlinkConfig) { c.CSEs[0].CA = nil }, "CA of its client certificates is missing"},
 		{"any certificate", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = nil }, "no certificate is named"},
 		{"wildcard", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = []string{"dns:*.example"} }, "without wildcard"},
-		{"kind", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = []string{"cn:a"} }, "begins with dns:"},
+		{"kind", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = []string{"cn:a"} }, "begin with dns:"},
 		{"empty", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = []string{"uri:"} }, "nothing follows"},
 		{"digest", func(c *cse.DownlinkConfig) { c.CSEs[0].Certificates = []string{"sha256:aa"} }, "64 hexadecimal"},
 		{"twice", func(c *cse.DownlinkConfig) { c.CSEs = append(c.CSEs, good) }, "name is used twice"},

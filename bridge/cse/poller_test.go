@@ -228,10 +228,11 @@ func TestPollerBounds(t *testing.T) {
 		}
 	}
 	for _, stem := range stems {
-		require.Eventually(t, func() bool { return len(device.of(stem)) == 3 }, patience, 5*time.Millisecond, stem)
+		require.Eventually(t, func() bool {
+			return poller.Stats()[0].Polling <= 2 && len(device.of(stem)) == 3
+		}, patience, 5*time.Millisecond, stem)
 	}
-	require.LessOrEqual(t, most.Load(), int32(2))
-	require.Positive(t, most.Load())
+	require.EqualValues(t, 2, most.Load())
 	require.Equal(t, many, poller.Stats()[0].Watched)
 }
 
@@ -318,7 +319,7 @@ func TestW02PollerHostileAnswers(t *testing.T) {
 			poller.Watch(bridge.Upstream{}, "C0")
 			require.Eventually(t, func() bool { return len(device.of("C0")) >= 20 && evils.Load() > 0 }, patience, time.Millisecond)
 			require.Empty(t, device.of("Cevil"))
-			require.Less(t, evils.Load(), int32(100), "no storm")
+			require.Less(t, evils.Load(), int32(8), "no storm")
 		})
 	}
 }
