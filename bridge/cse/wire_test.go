@@ -74,3 +74,24 @@ func TestW01Refused(t *testing.T) {
 	}
 	require.Zero(t, c.Stats()[0].Dialled)
 }
+
+// TestConditionalAnswer: 304 is an answer to a RETRIEVE that asked for it, with or without X-M2M-RSC, and leaves the connection
+// in step (RFC 9110, Section 15.4.5).
+func TestConditionalAnswer(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	for _, header := range []string{"", "X-M2M-RSC: 2000\r\nX-M2M-RI: r\r\n"} {
+		srv := newRawServer(t, p.serverTLS(), func(w io.Writer, _ received) bool {
+			return write(w, "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n"+header+"\r\n")
+		})
+		c := newClient(t, p, srv.url, nil)
+		r := retrieve("r")
+		r.IfNoneMatch = []string{`"1"`}
+		for range 2 {
+			resp, err := do(t, c, r)
+			require.NoError(t, err)
+			require.Equal(t, onem2m.NotModified, resp.Condition)
+		}
+		require.EqualValues(t, 1, c.Stats()[0].Dialled)
+	}
+}
