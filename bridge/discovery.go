@@ -166,7 +166,7 @@ func (j *job) links(content []byte) []link {
 	for _, u := range uriList(content) {
 		to := j.cse.relative(u)
 		rest, ok := cutSegment(to, j.container(0))
-		if !ok || !targetAllowed(j.dev.Targets, j.cse, to) || !isPlainPath(rest) {
+		if !ok || !targetAllowed(j.dev.Targets, j.cse, to) || !IsPlainPath(rest) {
 			continue
 		}
 		if l, ok := newLink(rest, attributes...); ok {
@@ -174,17 +174,6 @@ func (j *job) links(content []byte) []link {
 		}
 	}
 	return links
-}
-
-// isPlainPath reports whether a plain device can name the path.
-func isPlainPath(path string) bool {
-	depth := 0
-	for s := range strings.SplitSeq(path, "/") {
-		if depth++; depth > maxPlainSegments || !isPlainSegment([]byte(s)) {
-			return false
-		}
-	}
-	return true
 }
 
 // uriList reads the answer to a discovery (TS-0004, m2m:URIList).

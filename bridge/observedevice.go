@@ -57,7 +57,7 @@ func (b *Bridge) observeDevice(dev *Device, s *session, p *coap.Peer) {
 		return
 	}
 	for _, path := range dev.Observe {
-		if segments, ok := observedSegments(path.Path); !ok || len(segments) == 0 {
+		if _, ok := observedSegments(path.Path); !ok {
 			continue // the devices file is checked when it is read
 		}
 		r := &relay{bridge: b, peer: p, s: s, device: dev.Name, path: path}
@@ -122,8 +122,8 @@ func (r *relay) cancel() {
 
 // observedSegments splits a configured path; false when it can't be one of a plain device's.
 func observedSegments(path string) ([]string, bool) {
-	path = strings.Trim(path, "/")
-	return strings.Split(path, "/"), isPlainPath(path)
+	path = strings.TrimPrefix(path, "/")
+	return strings.Split(path, "/"), IsPlainPath(path)
 }
 
 // container is where the states go.

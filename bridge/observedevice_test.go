@@ -96,7 +96,7 @@ func TestObserveDevice(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &sensor{state: "1"}
-				f := observing(t, s, Device{Name: "meter1", Observe: []ObservedPath{{Path: "t", Container: container}}})
+				f := observing(t, s, Device{Name: "meter1", Observe: []ObservedPath{{Path: "/t", Container: container}}})
 				to := "cse-in/meter1/t"
 				if container != "" {
 					to = "cse-in/meter1/" + container

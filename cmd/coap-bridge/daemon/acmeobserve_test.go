@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -85,4 +86,48 @@ func TestInteropACMEObserve(t *testing.T) {
 	require.Eventually(t, func() bool { return f.metric(`coapbridge_bridge_observe_events_total{event="unsubscribed"}`) == "1" },
 		20*time.Second, 20*time.Millisecond)
 	require.Equal(t, "0", f.metric("coapbridge_bridge_subscriptions"))
+}
+
+// TestInteropObserveDevice: the bridge dials libcoap's servers and observes their clock, of which each state becomes a
+// contentInstance.
+func TestInteropObserveDevice(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"coap-server-openssl", "coap-server-gnutls"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			bin, err := exec.LookPath(program)
+			require.NoError(t, err, "%s is missing: make interop installs it", program)
+			free, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			require.NoError(t, err)
+			port := free.LocalAddr().(*net.UDPAddr).Port
+			require.NoError(t, free.Close())
+			var running *exec.Cmd
+			serve := func() {
+				running = exec.CommandContext(t.Context(), bin, "-A", "127.0.0.1", "-p", fmt.Sprint(port-1), "-h", "", "-k", meterKey)
+				require.NoError(t, running.Start())
+			}
+			end := func() {
+				_ = running.Process.Kill()
+				_ = running.Wait()
+			}
+			serve()
+			t.Cleanup(func() { end() })
+			f := start(t, func(f *fixture, text string) string {
+				f.write("devices.yaml", fmt.Sprintf(`version: 1
+devices:
+  - name: clock
+    profile: plain
+    psk: {identity: clock, up: "text:%s"}
+    address: "127.0.0.1:%d"
+    observe: [{path: /time, container: room/clock}]
+`, meterKey, port))
+				return text
+			})
+			several := func(n int) func() bool { return func() bool { return f.instances() >= n } }
+			require.Eventually(t, several(3), 30*time.Second, 50*time.Millisecond)
+			content, held := f.cse.Content("cse-in/clock/room/clock/la")
+			require.True(t, held)
+			require.Regexp(t, `^"\w{3} \d\d \d\d:\d\d:\d\d"$`, string(content))
+		})
+	}
 }
