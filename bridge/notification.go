@@ -100,11 +100,18 @@ func (b *Bridge) tell(w *watch) {
 			return
 		}
 		var to []*observer
+		entering := false
 		for o := range w.observers {
-			if o.observation != nil && o.seen < e.sequence {
+			switch {
+			case o.observation == nil:
+				entering = true
+			case o.seen < e.sequence:
 				o.seen = e.sequence
 				to = append(to, o)
 			}
+		}
+		if !entering { // nobody is left who could have missed it
+			w.last = nil
 		}
 		ws.mu.Unlock()
 		for _, o := range to {

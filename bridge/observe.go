@@ -52,7 +52,7 @@ type watch struct {
 
 	sequence uint64   // of the latest event
 	queue    []*event // not yet handed to anybody
-	last     *event   // handed to everybody who was there
+	last     *event   // handed to everybody who was there; kept while somebody enters
 	sending  bool     // somebody hands events on
 	catchUp  bool     // somebody new may have missed last
 }

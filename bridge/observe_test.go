@@ -576,6 +576,8 @@ func TestC07ObserveFlood(t *testing.T) {
 			last = <-s.told
 		}
 		require.Equal(t, "last", string(last.Payload))
-		require.Empty(t, f.bridge.watches.all[watchKey{"meter1", "in", "cse-in/meter1/a"}].queue)
+		w := f.bridge.watches.all[watchKey{"meter1", "in", "cse-in/meter1/a"}]
+		require.Empty(t, w.queue)
+		require.Nil(t, w.last, "no value is kept without need")
 	})
 }

@@ -108,6 +108,19 @@ func TestB05TokenOfAnother(t *testing.T) {
 	}
 }
 
+// TestEachObserved: the devices whose entries name resources to be observed, as a reload leaves them.
+func TestEachObserved(t *testing.T) {
+	t.Parallel()
+	s, file := open(t, sample, Options{DefaultCSE: "main"})
+	require.Empty(t, slices.Collect(s.EachObserved()))
+	put(t, file, strings.Replace(sample, "profile: plain", "profile: plain\n    observe: [{path: /t}, {path: /u, container: v}]", 1))
+	_, err := s.Reload()
+	require.NoError(t, err)
+	all := slices.Collect(s.EachObserved())
+	require.Len(t, all, 1)
+	require.Equal(t, []bridge.ObservedPath{{Path: "/t", Container: "t"}, {Path: "/u", Container: "v"}}, all[0].Observe)
+}
+
 // TestAccessOfRemoved: a token leads nowhere when its device has no entry, or one for another CSE, and to the device again
 // when it has.
 func TestAccessOfRemoved(t *testing.T) {
