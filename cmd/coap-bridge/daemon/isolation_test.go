@@ -47,7 +47,7 @@ func startIsolated(t *testing.T) *isolated {
 	t.Helper()
 	f := &isolated{fixture: start(t, func(f *fixture, text string) string {
 		f.write("devices.yaml", isolatedDevices)
-		return strings.Replace(text, "cseBase: cse-in", "cseBase: cse-in\n    sp: sp.example", 1)
+		return calls(f, strings.Replace(text, "cseBase: cse-in", "cseBase: cse-in\n    sp: sp.example", 1))
 	})}
 	f.a1, f.a10 = connect(t, f.addr(), "a1", meterKey), connect(t, f.addr(), "a10", otherKey)
 	f.p1, f.p10 = connect(t, f.addr(), "p1", meterKey), connect(t, f.addr(), "p10", otherKey)
@@ -326,6 +326,16 @@ func TestB06IsolationPlain(t *testing.T) {
 		require.True(t, ok, path)
 		require.Equal(t, want, string(content))
 	}
+	// observing a path of one's own tells nothing of the same path of another
+	told := make(chan string, 10)
+	first, observed, err := f.p1.coap.Observe(t.Context(), f.p1.peer, plain(coap.GET, "c", ""), func(m *coap.Message) { told <- string(m.Payload) })
+	require.NoError(t, err)
+	require.NotNil(t, observed)
+	require.Equal(t, "of p1", string(first.Payload))
+	require.Equal(t, coap.Changed, f.p10.exchange(plain(coap.PUT, "c", "secret of p10")).Code)
+	require.Equal(t, coap.Changed, f.p1.exchange(plain(coap.PUT, "c", "again of p1")).Code)
+	require.Equal(t, "again of p1", <-told)
+
 	core := string(f.p1.exchange(plain(coap.GET, ".well-known/core", "")).Payload)
 	require.Contains(t, core, "</c>")
 	for _, filter := range []string{"href=*", "href=/p10*", "href=/../p10/*", "rt=*"} {
