@@ -46,7 +46,7 @@ func normalName(name string) (string, error) {
 		}
 		name = strings.ToLower(name)
 	default:
-		return "", fmt.Errorf("certificate name %q: it does not begin with dns:, uri: or sha256: as it has to", name)
+		return "", fmt.Errorf("certificate name %q: names begin with dns:, uri: or sha256: but this one does not", name)
 	}
 	if value == "" {
 		return "", fmt.Errorf("certificate name %q: nothing follows its kind", name)
