@@ -85,6 +85,9 @@ func TestNotificationsInLoss(t *testing.T) {
 			known.devices[id], known.tokens["token-"+name] = dev, dev
 		}
 		cfg := Config{Directory: known, ServiceLayer: &layer{}}
+		// Within the default of 20 s, one exchange in 7 has no time for a third repetition, and of those 8 in a million lose all
+		// three messages: with 100,000 of them, every tenth run would have one that is never answered.
+		cfg.Limits.DownlinkTimeout = 2 * time.Minute
 		listens(&cfg)
 		b, err := New(cfg)
 		require.NoError(t, err)
