@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,7 +68,10 @@ func libcoapServerLacks() map[string]string {
 		"OBS_02": "a notification of its is Confirmable, if it isn't told otherwise for all",
 		"OBS_07": "it leaves a DELETE of what changes by itself, /time, without an answer",
 		"OBS_08": "what changes by itself, /time, has one format", "OBS_09": "a PUT of /time sets a clock",
-		"OBS_13": "what changes by itself, /time, is small", "OBS_14": "what changes by itself, /time, is small",
+		"LINK_02": "it has one resource type", "LINK_03": "it has one resource type", "LINK_04": "it has one resource type",
+		"LINK_05": "it has one interface", "LINK_06": "its links have no size", "LINK_07": "it has other paths", "LINK_08": "it has other paths",
+		"LINK_09": "its links are in one document",
+		"OBS_13":  "what changes by itself, /time, is small", "OBS_14": "what changes by itself, /time, is small",
 	}
 }
 
@@ -90,7 +94,8 @@ func plugAiocoap(t *testing.T) *plugPeer {
 			"OBS_12":  "it sends no GET to end an observation",
 		},
 		serverLacks: map[string]string{
-			"OBS_02": "its notifications are Confirmable",
+			"OBS_02":  "its notifications are Confirmable",
+			"LINK_03": "it lists what has no resource type as well", "LINK_06": "its links have no size", "LINK_09": "its links are in one document",
 			"OBS_13": "it sends what is observed whole, and its DTLS takes no more than a block",
 			"OBS_14": "it sends what is observed whole, and its DTLS takes no more than a block",
 		},
@@ -126,7 +131,7 @@ func lacks(why map[string]string, id string) string {
 }
 
 func plugRows() []row {
-	return append(append(coreRows(), blockRows()...), observeRows()...)
+	return slices.Concat(coreRows(), blockRows(), observeRows(), linkRows())
 }
 
 // TestInteropPlugtestServer: other people's clients play ETSI's plugtests with our CoAP as the server.
@@ -134,7 +139,7 @@ func TestInteropPlugtestServer(t *testing.T) {
 	for _, peer := range plugPeers(t) {
 		t.Run(peer.name, func(t *testing.T) {
 			t.Parallel()
-			playAll(t, peer.clientLacks, func(t *testing.T) *play { return serve(t, peer) })
+			playAll(t, both(peer.clientLacks, theirLacks()), func(t *testing.T) *play { return serve(t, peer) })
 		})
 	}
 }
@@ -207,6 +212,11 @@ func both(a, b map[string]string) map[string]string {
 	all := maps.Clone(b)
 	maps.Copy(all, a)
 	return all
+}
+
+// theirLacks says what no client plays here.
+func theirLacks() map[string]string {
+	return map[string]string{"LINK": "coap knows no links; TestInteropPlugtestLinks plays these with the bridge"}
 }
 
 // ourLacks says what our client can't be told.
