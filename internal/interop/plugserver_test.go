@@ -22,6 +22,7 @@ const (
 const (
 	separateDelay = 400 * time.Millisecond
 	ackDelay      = 100 * time.Millisecond
+	ackTimeout    = 200 * time.Millisecond // ACK_TIMEOUT of ours, that little time is lost with what the rows lose
 )
 
 // large is a body in which no block is like another.

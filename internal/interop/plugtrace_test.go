@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"coapbridge/coap"
 	"coapbridge/dtls"
@@ -17,6 +18,7 @@ import (
 type packet struct {
 	up bool // from the client to the server
 	m  coap.Message
+	at time.Time
 }
 
 // trace keeps what was said on the sessions of one side, in its order.
@@ -37,7 +39,7 @@ func (t *trace) add(up bool, datagram []byte) {
 		t.bad++
 		return
 	}
-	t.packets = append(t.packets, packet{up, m})
+	t.packets = append(t.packets, packet{up, m, time.Now()})
 	close(t.changed)
 	t.changed = make(chan struct{})
 }

@@ -144,6 +144,38 @@ func TestAttackRows(t *testing.T) {
 	require.True(t, filled == text, "the table is out of date: go test ./internal/repotest -run TestAttackRows -update")
 }
 
+// plugtests returns the ids of ETSI's CoAP plugtests that docs/conformance.md must have a row of.
+func plugtests() []string {
+	var ids []string
+	for group, numbers := range map[string]string{
+		"CORE":  "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21 22 23 31",
+		"BLOCK": "01 02 03 04 05 06",
+		"OBS":   "01 02 04 05 06 07 08 09 10 11 12 13 14",
+		"LINK":  "01 02 03 04 05 06 07 08 09",
+		"DTLS":  "01 02 03 04",
+	} {
+		for number := range strings.FieldsSeq(numbers) {
+			ids = append(ids, group+"_"+number)
+		}
+	}
+	return ids
+}
+
+// missingPlugtests returns which of the ids have no row in the text.
+func missingPlugtests(text string, ids []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool {
+		return regexp.MustCompile(`(?m)^\| ` + id + ` `).MatchString(text)
+	})
+}
+
+// TestPlugtestRows shows that docs/conformance.md has a row for each of ETSI's CoAP plugtests. That the rows are true is shown
+// by "make interop".
+func TestPlugtestRows(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, missingPlugtests(string(read(t, "docs/conformance.md")), plugtests()))
+	require.Equal(t, []string{"CORE_02"}, missingPlugtests("| CORE_01 | GET | yes |\n| CORE_021 | GET | yes |\n", []string{"CORE_01", "CORE_02"}))
+}
+
 func TestDocumentRulesCatch(t *testing.T) {
 	t.Parallel()
 	none := func(string) bool { return false }
