@@ -188,14 +188,14 @@ func (s *plugServer) observe(x *coap.Exchange, path string, first *coap.Message)
 	if path == "obs-non" {
 		every = 1000
 	}
+	s.mu.Lock() // so that a change comes after the observer is known
+	defer s.mu.Unlock()
 	o, err := x.RespondObserve(first, coap.ObserveOptions{ConfirmEvery: every, Ended: func(o *coap.Observation, why coap.EndReason) {
 		s.wait.Go(func() { s.left(path, o, why) })
 	}})
 	if err != nil || o == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.watchers[path] = append(s.watchers[path], o)
 }
 
