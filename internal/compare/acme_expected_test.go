@@ -13,6 +13,10 @@ func acmeDifferences() []expected {
 		known([]string{"Accept unknown"}, "rsc", "5207", "2000", "TS-0008, 6.2.2.2: an unknown Accept is 4.06"),
 		known([]string{"fan-out create", "fan-out update", "fan-out delete"}, "code", "2.04", "<of the tables>",
 			"TS-0008 has 2.05 for 2000 to a RETRIEVE; to a method that changes something RFC 7252 has 2.04"),
+		inPart([]string{hears}, "content", `"poa":["<ears>"],`, `"poa": ["<ears>"], `, notCalled),
+		known([]string{toEars}, "rsc", "4000", "2000", notCalled),
+		known([]string{toEars}, "content", `{"m2m:dbg": "cannot determine target details…`, "", notCalled),
+		known([]string{toEars}, "told", absent, "…", notCalled),
 		known([]string{"discovery: lbl, that reads as two"}, "rsc", "4000", "2000", twoPairs),
 		known([]string{"discovery: lbl, that reads as two"}, "content",
 			`{"m2m:dbg": "invalid arguments/attributes: attribute: c…`,
@@ -47,6 +51,10 @@ func acmeDifferences() []expected {
 }
 
 const (
+	hears     = "AE create, that hears"
+	toEars    = "notify to who hears"
+	notCalled = "here ACME doesn't call the bridge: it isn't told of any address, and the device is shown its own (S42)"
+
 	htmlAnswer = "ACME's web framework answers for it, without one oneM2M header; the device gets a oneM2M answer"
 	noneAsked  = "ACME answers a body that it can't read to the Request Identifier None: that isn't an answer to this request (S44)"
 )

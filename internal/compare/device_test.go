@@ -46,6 +46,7 @@ type device struct {
 	dtls *dtls.Endpoint
 	conn *dtls.Conn
 	peer *coap.Peer
+	ears ears
 
 	mu    sync.Mutex // guards the following field
 	ready *coap.Peer
@@ -69,19 +70,20 @@ func (d *device) HandleRecord(_ *dtls.Conn, b []byte) {
 // HandleClosed implements dtls.Handler.
 func (d *device) HandleClosed(*dtls.Conn, dtls.Reason) {}
 
-// endpoint is a CoAP endpoint that knows oneM2M's options.
-func endpoint() *coap.Endpoint {
+// endpoint is a CoAP endpoint that knows oneM2M's options, and answers as d.
+func endpoint(d *device) *coap.Endpoint {
 	known := map[coap.OptionID]bool{}
 	for _, id := range optionsOf() {
 		known[id] = true
 	}
-	return coap.New(&coap.Config{Understands: func(_ *coap.Peer, id coap.OptionID) bool { return known[id] }})
+	return coap.New(&coap.Config{Handler: d, Understands: func(_ *coap.Peer, id coap.OptionID) bool { return known[id] }})
 }
 
 // connect dials the bridge with a pre-shared key.
 func connect(t *testing.T, to netip.AddrPort, identity, key string) *device {
 	t.Helper()
-	d := &device{coap: endpoint()}
+	d := &device{}
+	d.coap = endpoint(d)
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	d.dtls, err = dtls.New(&dtls.Config{
@@ -178,6 +180,9 @@ func number(t *testing.T, media string) uint32 {
 	return id
 }
 
+// unnamed is how an option is shown that none of the tables names.
+func unnamed(id coap.OptionID) string { return fmt.Sprintf("option %d", id) }
+
 // read takes an answer apart. An option that belongs neither to the hop nor to oneM2M is shown as it is.
 func read(m *coap.Message) *answer {
 	a := &answer{code: m.Code.String(), params: map[string]string{}, content: m.Payload}
@@ -203,7 +208,7 @@ func read(m *coap.Message) *answer {
 				}
 			}
 		case short == "":
-			a.params[fmt.Sprintf("option %d", o.ID)] = fmt.Sprintf("%x", o.Value)
+			a.params[unnamed(o.ID)] = fmt.Sprintf("%x", o.Value)
 		case isNumber(short):
 			a.params[short] = strconv.FormatUint(uint64(v), 10)
 		default:

@@ -20,7 +20,7 @@ func TestForeignAnswer(t *testing.T) {
 	url, err := cse.Start("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(cse.Close)
-	device, _ := twins(t, url, ca)
+	device, _ := twins(t, url, ca, testpki.NewCA(t, "bridge"), false)
 	device.ask(t, made("AE", ae, "{cse}", `{"m2m:ae":{"rn":"{side}","api":"Nside","rr":true,"srv":["3"]}}`), 0)
 	device.ask(t, made("container", cnt, "{ae}", `{"m2m:cnt":{"rn":"c"}}`), 1)
 

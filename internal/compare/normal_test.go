@@ -19,7 +19,7 @@ import (
 //
 //   - a resource identifier (ri) or a name (rn) that the CSE chose becomes <id n>, n counting them in the order in which the
 //     side met them. So a pi must still point at the same resource, and a list must have the same order;
-//   - a side's own name becomes SIDE;
+//   - a side's own name becomes SIDE, where it hears <ears>, and an address with a token of the bridge's <the bridge>;
 //   - a timestamp that was not in the request becomes its distance from now in hours, and the digits of its fraction;
 //   - the Request Identifier, which must be the request's own, becomes <asked>;
 //   - a code that is the one of the tables for the ResponseStatusCode becomes <of the tables>.
@@ -131,6 +131,8 @@ func (s *side) text(r *request, text string) string {
 		text = strings.ReplaceAll(text, id, s.ids[id])
 	}
 	text = strings.ReplaceAll(text, s.name, "SIDE")
+	text = regexp.MustCompile(`https://127\.0\.0\.1:[0-9]+/[A-Za-z0-9_-]{22}\b`).ReplaceAllString(text, "<the bridge>")
+	text = strings.ReplaceAll(text, s.words["ears"], "<ears>")
 	stamp := regexp.MustCompile(`[0-9]{8}T[0-9]{6}((,|%2C)[0-9]+)?`)
 	return stamp.ReplaceAllStringFunc(text, func(at string) string {
 		whole, fraction, _ := strings.Cut(strings.Replace(at, "%2C", ",", 1), ",")

@@ -42,7 +42,8 @@ type row struct {
 	request
 	want int    // ResponseStatusCode that the CSE answers to the direct client
 	keep string // under which name later rows find the answer's attributes
-	// until repeats the request until the content of its answer holds this text: a non-blocking request takes its time.
+	// until repeats the request until the content of its answer, without blanks, holds this text: a non-blocking request
+	// takes its time.
 	until string
 }
 
@@ -53,10 +54,12 @@ type side struct {
 	words map[string]string
 	ids   map[string]string // what the CSE named, and its stand-in
 	said  string            // the bodies of its requests
+	ears  *ears             // where the CSE reaches it
+	told  int               // notifications that were compared
 }
 
-func newSide(name string, do func(*testing.T, *request) *answer) *side {
-	return &side{name: name, do: do, ids: map[string]string{}, words: map[string]string{
+func newSide(name string, do func(*testing.T, *request) *answer, hears *ears) *side {
+	return &side{name: name, do: do, ears: hears, ids: map[string]string{}, words: map[string]string{
 		"side": name, "me": "C" + name, "ae": "cse-in/" + name, "cse": "cse-in",
 	}}
 }

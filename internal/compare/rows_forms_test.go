@@ -5,7 +5,7 @@ package compare
 func nonBlockingRows() []row {
 	complete := func(name, of string) row {
 		r := got(name+", <request>", "{"+of+".uri}")
-		r.until = `"rs": 1`
+		r.until = `"rs":1`
 		return r
 	}
 	return []row{

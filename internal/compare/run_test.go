@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,23 +34,28 @@ const (
 	deviceKey     = "a-key-of-these-tests-alone"
 )
 
-// startBridge runs a whole bridge on loopback before the CSE at url and returns its address.
-func startBridge(t *testing.T, url string, cseCA *testpki.CA, devices string) netip.AddrPort {
+// startBridge runs a whole bridge on loopback before the CSE at url and returns its address. Its certificate is issued by own;
+// the CSE, whose certificate names urn:test:cse, calls it where called is true.
+func startBridge(t *testing.T, url string, cseCA, own *testpki.CA, called bool, devices string) netip.AddrPort {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cb")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	own := testpki.NewCA(t, "bridge")
 	own.Server(t, "localhost", "127.0.0.1").Write(t, dir, "bridge")
 	cseCA.WriteCert(t, dir, "cse-ca.crt")
 	cseCA.Client(t).Write(t, dir, "cse-client")
 	file := filepath.Join(dir, "coap-bridge.yaml")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "devices.yaml"), []byte(devices), 0o600))
+	downlink, ofCSE := "", ""
+	if called {
+		downlink = "downlink: {listen: [\"127.0.0.1:0\"], url: \"https://127.0.0.1:0\"}\n"
+		ofCSE = "    downlink: {certificates: [\"uri:urn:test:cse\"]}\n"
+	}
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `version: 1
 listen: ["127.0.0.1:0"]
 certificate: {chain: bridge.crt, key: bridge.key}
 devices: devices.yaml
-cses:
+%scses:
   - name: in
     default: true
     url: %s
@@ -62,7 +65,7 @@ cses:
     cseID: /id-in
     cseBase: cse-in
     timeout: 20s
-`, url), 0o600))
+%s`, downlink, url, ofCSE), 0o600))
 	c, err := config.Load(file, config.Options{Now: time.Now()})
 	require.NoError(t, err)
 	d, err := daemon.Start(daemon.Options{
@@ -78,32 +81,25 @@ cses:
 	return d.Addresses()[0]
 }
 
-// twins starts a bridge before the CSE at url, and returns the device behind it and the direct client.
-func twins(t *testing.T, url string, ca *testpki.CA) (device, http *side) {
+// twins starts a bridge before the CSE at url, and returns the device behind it and the direct client. Where the CSE calls
+// the bridge, it calls the direct client's ears too, with mutual TLS, and own issued both ends' certificates.
+func twins(t *testing.T, url string, ca, own *testpki.CA, called bool) (device, http *side) {
 	t.Helper()
-	at := startBridge(t, url, ca, `version: 1
+	at := startBridge(t, url, ca, own, called, `version: 1
 devices:
   - name: `+throughBridge+`
     originators: ["C*"]
     psk: {identity: `+throughBridge+`, up: "text:`+deviceKey+`"}
 `)
-	device, http = newSide(throughBridge, connect(t, at, throughBridge, deviceKey).do), newSide(straight, direct(t, url, ca))
-	ears := listen(t)
-	device.words["ears"], http.words["ears"] = ears, ears
+	d := connect(t, at, throughBridge, deviceKey)
+	device, http = newSide(throughBridge, d.do, &d.ears), newSide(straight, direct(t, url, ca), new(ears))
+	callers := ca
+	if !called {
+		callers = nil
+	}
+	heardAt := http.ears.listen(t, own, callers)
+	device.words["ears"], http.words["ears"] = heardAt, heardAt
 	return device, http
-}
-
-// listen runs an AE's point of access, which takes every notification (TS-0009, 6.3.2), and returns its URL.
-func listen(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range []string{"X-M2M-RI", "X-M2M-RVI"} {
-			w.Header()[name] = []string{r.Header.Get(name)}
-		}
-		w.Header()["X-M2M-RSC"] = []string{"2000"}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
 }
 
 // difference is one parameter in which the two answers to a row differ.
@@ -119,7 +115,8 @@ type outcome struct {
 
 // run makes all rows' requests, each on both sides.
 //
-// What a request was like when it came to the CSE is compared too, where seen returns that: "" when none came.
+// What a request was like when it came to the CSE is compared too, where seen returns that: "" when none came. So is what the
+// CSE handed on to the side under the row's Request Identifier.
 func run(t *testing.T, rows []row, device, http *side, seen func() string) []outcome {
 	t.Helper()
 	var all []outcome
@@ -167,15 +164,28 @@ func (s *side) ask(t *testing.T, row row, number int) map[string]string {
 	for try := 0; ; try++ {
 		r := s.expand(row.request, fmt.Sprintf("%03d-%d", number, min(try, 1)))
 		a := s.do(t, r)
-		unfinished := a.params["rsc"] == "2000" && !strings.Contains(string(a.content), row.until)
+		unfinished := a.params["rsc"] == "2000" && !strings.Contains(strings.ReplaceAll(string(a.content), " ", ""), row.until)
 		if row.until != "" && unfinished && time.Now().Before(deadline) {
 			<-ticker.C
 			continue
 		}
+		if row.until != "" && unfinished {
+			t.Errorf("%s: %s never came: %.200s", row.name, row.until, a.content)
+		}
 		if row.keep != "" {
 			s.remember(row.keep, a)
 		}
-		return s.normal(r, a)
+		fields := s.normal(r, a)
+		if told := s.ears.of(r.rqi); told != nil && a.params["rsc"] == "2000" {
+			s.told++
+			var lines []string
+			for name, value := range s.normal(r, told) {
+				lines = append(lines, name+": "+value)
+			}
+			slices.Sort(lines)
+			fields["told"] = strings.Join(lines, "\n")
+		}
+		return fields
 	}
 }
 

@@ -57,7 +57,7 @@ func TestTDM2MSE01(t *testing.T) {
 	url, err := cse.Start("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(cse.Close)
-	bridge := startBridge(t, url, ca, string(text))
+	bridge := startBridge(t, url, ca, testpki.NewCA(t, "bridge"), false, string(text))
 
 	for _, key := range []string{seShortKey, strings.ToUpper(seLongKey)} {
 		_, err = handshake(t, bridge, seIdentity, key)
@@ -128,7 +128,8 @@ func (pipe) MaxPlaintext() int { return 1152 }
 // over puts CoAP onto conn.
 func over(t *testing.T, conn *pion.Conn) *device {
 	t.Helper()
-	d := &device{coap: endpoint()}
+	d := &device{}
+	d.coap = endpoint(d)
 	d.peer = d.coap.NewPeer(pipe{conn}, coap.Profile{})
 	var running sync.WaitGroup
 	running.Go(func() { _ = d.coap.Serve() })
