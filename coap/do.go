@@ -39,10 +39,8 @@ func (e *Endpoint) newTransfer(ctx context.Context, p *Peer, m *Message) (*trans
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	select {
-	case <-e.stop:
+	if e.isStopped() {
 		return nil, ErrShutdown
-	default:
 	}
 	return &transfer{peer: p, base: Message{Type: m.Type, Code: m.Code, Options: ownOptions(m.Options)}, payload: m.Payload,
 		szx: p.profile.szx}, nil

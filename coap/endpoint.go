@@ -158,6 +158,16 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// isStopped reports whether Shutdown has ended what waits.
+func (e *Endpoint) isStopped() bool {
+	select {
+	case <-e.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // exchangesDone counts n exchanges as over and wakes Shutdown.
 func (e *Endpoint) exchangesDone(n int) {
 	if e.count.exchanges.Add(int64(-n)) > 0 {

@@ -313,7 +313,7 @@ func (o *Observed) hand(wait bool) bool {
 	p := o.peer
 	for {
 		p.mu.Lock()
-		if o.cancelled || len(o.waiting) == 0 {
+		if o.cancelled || len(o.waiting) == 0 || p.endpoint.isStopped() {
 			o.busy, o.waiting = false, nil
 			p.mu.Unlock()
 			return true

@@ -369,6 +369,17 @@ func TestObservedShutdown(t *testing.T) {
 	})
 }
 
+// TestObservedAfterShutdown: what comes later is told to nobody, although sessions end after the Endpoint.
+func TestObservedAfterShutdown(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := watch(t, Profile{}, nil)
+		require.NoError(t, w.e.Shutdown(t.Context()))
+		require.Equal(t, Acknowledgement, w.send(11, "late").Type)
+		require.Empty(t, w.told())
+	})
+}
+
 // TestObserveLossy: whatever the network loses, doubles and delays, every observer sees the last state in the end, never an
 // older one after a newer one, and nothing is left when all have gone (RFC 7641, Section 1.3: eventual consistency).
 func TestObserveLossy(t *testing.T) {
