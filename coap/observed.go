@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Observed struct {
 	at        time.Time // when the newest notification came
 	seen      uint64    // keyed hash of the last datagram, which may come again later than newerLocked knows
 	waiting   []*Message
+	older     int    // of waiting: so many came before the answer to a registration
 	last      uint64 // hash of what was handed on last
 }
 
@@ -194,6 +196,7 @@ func (o *Observed) answeredLocked(m *Message, now time.Time) bool {
 		return false
 	}
 	o.taken = o.taken || observes
+	o.older = len(o.waiting)
 	if observes {
 		o.ageLocked(m, now)
 	}
@@ -247,6 +250,7 @@ func (o *Observed) noteLocked(m *Message, now time.Time) bool {
 	if len(o.waiting) >= maxWaitingNotes {
 		o.peer.endpoint.count.refuse(ReasonNotificationsFull)
 		o.waiting = append(o.waiting[:0], o.waiting[1:]...)
+		o.older = max(0, o.older-1)
 	}
 	o.waiting = append(o.waiting, &own)
 	if _, more := own.observes(); more {
@@ -335,6 +339,21 @@ func (o *Observed) hand(wait bool) bool {
 	}
 }
 
+// handOlder hands on what came before the answer to a registration, which is handed on next.
+func (o *Observed) handOlder() {
+	o.peer.mu.Lock()
+	older := slices.Clone(o.waiting[:min(o.older, len(o.waiting))])
+	o.waiting, o.older = o.waiting[len(older):], 0
+	o.peer.mu.Unlock()
+	for _, m := range older {
+		if b, cut := m.Options.block(Block2); cut && b.more { // RFC 7959, Section 2.6: its later blocks are of the newer body
+			o.peer.endpoint.count.refuse(ReasonNotificationsFull)
+			continue
+		}
+		o.deliver(m)
+	}
+}
+
 // deliver completes m and calls notify.
 func (o *Observed) deliver(m *Message) {
 	_, more := m.observes()
@@ -400,12 +419,18 @@ func (o *Observed) renew() {
 	_, observes := resp.observes()
 	p := o.peer
 	p.mu.Lock()
-	same := err == nil && o.last == resp.content(p.endpoint.tagSeed)
-	if !observes && !o.over {
-		o.unlistLocked()
-	} else if o.over {
-		observes = true // the peer's last notification came meanwhile and is handed on
+	if o.over { // the peer's last notification came meanwhile and is handed on
+		p.mu.Unlock()
+		return
 	}
+	if !observes {
+		o.unlistLocked()
+		o.older = len(o.waiting)
+	}
+	p.mu.Unlock()
+	o.handOlder()
+	p.mu.Lock()
+	same := err == nil && o.last == resp.content(p.endpoint.tagSeed)
 	p.mu.Unlock()
 	switch {
 	case err != nil:

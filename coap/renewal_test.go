@@ -1,0 +1,81 @@
+package coap
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// renewing observes a resource whose first answer is stale after a second, and whose later registrations answer says. A request
+// for another resource is never answered.
+func renewing(t *testing.T, answer func(w *watching, req Message) []Message) *watching {
+	var again atomic.Bool
+	return watch(t, Profile{}, func(w *watching, req Message) []Message {
+		if _, registers := req.Options.Find(Observe); !registers {
+			return nil
+		}
+		if again.Swap(true) {
+			return answer(w, req)
+		}
+		m := w.entered(req, 10, "first")
+		m.Options = m.Options.Remove(MaxAge).AddUint(MaxAge, 1)
+		return []Message{m}
+	})
+}
+
+// TestRenewalOrder: a notification that comes while the next registration waits for its turn is older than the answer, and is
+// handed on before it, even when that is the end.
+func TestRenewalOrder(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		answer func(w *watching, req Message) []Message
+		want   []string
+	}{
+		"success":         {func(w *watching, r Message) []Message { return []Message{w.entered(r, 12, "twelve")} }, []string{"2.05 eleven", "2.05 twelve"}},
+		"refused":         {func(_ *watching, r Message) []Message { return []Message{piggyback(r, NotFound, "")} }, []string{"2.05 eleven", "4.04 "}},
+		"without Observe": {func(_ *watching, r Message) []Message { return []Message{piggyback(r, Content, "x")} }, []string{"2.05 eleven", "2.05 x", "0.00 "}},
+		"reset":           {func(_ *watching, r Message) []Message { return []Message{{Type: Reset, MessageID: r.MessageID}} }, []string{"2.05 eleven", "0.00 "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T) {
+				w := renewing(t, tt.answer)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				done := make(chan error)
+				go func() {
+					_, err := w.e.Do(ctx, w.p, &Message{Code: POST, Options: path("b")}) // it has the turn (NSTART)
+					done <- err
+				}()
+				time.Sleep(18 * time.Second)
+				w.conn.take()
+				w.send(11, "eleven")
+				require.ErrorIs(t, <-done, context.DeadlineExceeded)
+				require.Equal(t, tt.want, w.told())
+			})
+		})
+	}
+}
+
+// TestRenewalEnded: the end that comes while the next registration waits for its turn is the last that is told.
+func TestRenewalEnded(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := renewing(t, func(_ *watching, r Message) []Message { return []Message{piggyback(r, NotFound, "answer")} })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		done := make(chan error)
+		go func() {
+			_, err := w.e.Do(ctx, w.p, &Message{Code: POST, Options: path("b")})
+			done <- err
+		}()
+		time.Sleep(18 * time.Second)
+		w.conn.take()
+		w.raw(Message{Code: NotFound, MessageID: 9, Token: w.token(), Payload: []byte("end")})
+		require.ErrorIs(t, <-done, context.DeadlineExceeded)
+		require.Equal(t, []string{"4.04 end"}, w.told())
+	})
+}
