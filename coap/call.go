@@ -273,6 +273,9 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 		return
 	}
 	p.recordResponseLocked(m, hash, now)
+	if o != nil { // an older notification looks like the answer: the acknowledgement may carry a newer one, and the last
+		o.awaited, o.mid = m.Type != Acknowledgement && !c.non, c.mid
+	}
 	delivered := m.clone(false)
 	challenge := c.challenge
 	p.completeLocked(c, result{message: &delivered})

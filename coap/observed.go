@@ -32,6 +32,8 @@ type Observed struct {
 	at        time.Time // when the newest notification came
 	seen      uint64    // keyed hash of the last datagram, which may come again later than newerLocked knows
 	waiting   []*Message
+	awaited   bool   // a notification answered a registration of which the acknowledgement may still come,
+	mid       uint16 // with this Message ID
 	older     int    // of waiting: so many came before the answer to a registration
 	last      uint64 // hash of what was handed on last
 }
@@ -206,16 +208,21 @@ func (o *Observed) answeredLocked(m *Message, now time.Time) bool {
 // receiveNotification takes a message with o's token that answers no call. The peer's lock is held, and is released. A
 // notification needs no record: a repetition is one that is not newer, and acknowledged again (RFC 7252, Section 4.2).
 func (e *Endpoint) receiveNotification(p *Peer, o *Observed, m *Message, hash uint64, understood bool, now time.Time) {
-	if m.Type == Acknowledgement { // S31: there is no request that it could acknowledge
+	if m.Type == Acknowledgement && !(o.awaited && o.mid == m.MessageID) { // S31: there is no request that it could acknowledge
 		p.mu.Unlock()
 		e.count.refuse(ReasonUnsolicited)
 		return
+	}
+	if m.Type == Acknowledgement {
+		o.awaited = false
 	}
 	if !understood { // RFC 7252, Section 5.4.1: rejected, which ends it at the peer
 		e.count.refuse(ReasonBadOption)
 		run := o.noteLocked(&Message{Code: Empty}, now)
 		p.mu.Unlock()
-		p.sendEmpty(Reset, m.MessageID)
+		if m.Type != Acknowledgement {
+			p.sendEmpty(Reset, m.MessageID)
+		}
 		if run {
 			o.run()
 		}

@@ -26,6 +26,15 @@ func renewing(t *testing.T, answer func(w *watching, req Message) []Message) *wa
 	})
 }
 
+// later has the messages come one after the other.
+func (w *watching) later(messages ...Message) []Message {
+	for i, m := range messages {
+		b := wire(w.t, m)
+		time.AfterFunc(time.Duration(i+1)*time.Millisecond, func() { w.e.Receive(w.p, b) })
+	}
+	return nil
+}
+
 // TestRenewalOrder: a notification that comes while the next registration waits for its turn is older than the answer, and is
 // handed on before it, even when that is the end.
 func TestRenewalOrder(t *testing.T) {
@@ -77,5 +86,24 @@ func TestRenewalEnded(t *testing.T) {
 		w.raw(Message{Code: NotFound, MessageID: 9, Token: w.token(), Payload: []byte("end")})
 		require.ErrorIs(t, <-done, context.DeadlineExceeded)
 		require.Equal(t, []string{"4.04 end"}, w.told())
+	})
+}
+
+// TestRenewalOvertaken: a notification that was under way when the registration went out looks like its answer. The
+// acknowledgement that follows carries a newer state, perhaps the last one.
+func TestRenewalOvertaken(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := renewing(t, func(w *watching, r Message) []Message {
+			before := w.entered(r, 11, "eleven")
+			before.Type, before.MessageID = Confirmable, 7000
+			foreign := w.entered(r, 13, "thirteen")
+			foreign.MessageID++
+			after := w.entered(r, 12, "twelve")
+			return w.later(before, foreign, after, after)
+		})
+		time.Sleep(30 * time.Second)
+		require.Equal(t, []string{"2.05 eleven", "2.05 twelve"}, w.told())
+		require.EqualValues(t, 2, w.e.Stats().Refused[ReasonUnsolicited], "the foreign one, and the repetition")
 	})
 }
