@@ -254,7 +254,7 @@ func (e *Endpoint) receiveResponse(p *Peer, m *Message, raw []byte) {
 	c := p.matchLocked(m)
 	o := p.observedLocked(m.Token)
 	switch {
-	case o != nil && (c == nil || understood && !o.answeredLocked(m, now)):
+	case o != nil && (c == nil || understood && !o.answeredLocked(m, hash, now)):
 		e.receiveNotification(p, o, m, hash, understood, now)
 		return
 	case c == nil || !understood:

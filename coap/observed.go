@@ -189,11 +189,13 @@ func (o *Observed) ageLocked(m *Message, now time.Time) {
 // answeredLocked takes note of the answer to a registration. False: it is an older notification that was under way, and
 // answers nothing. What comes in the acknowledgement of this very request is the newest there is, even when a server that began
 // anew counts from where it likes.
-func (o *Observed) answeredLocked(m *Message, now time.Time) bool {
+func (o *Observed) answeredLocked(m *Message, hash uint64, now time.Time) bool {
 	number, observes := m.observes()
 	switch {
 	case m.Type == Acknowledgement:
 		o.sequence, o.at = number, now
+	case observes && o.taken && number == o.sequence && hash != o.seen: // of servers that count changes, as libcoap's
+		o.at = now
 	case !o.newerLocked(m, now):
 		return false
 	}

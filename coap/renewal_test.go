@@ -107,3 +107,25 @@ func TestRenewalOvertaken(t *testing.T) {
 		require.EqualValues(t, 2, w.e.Stats().Refused[ReasonUnsolicited], "the foreign one, and the repetition")
 	})
 }
+
+// TestRenewalSameNumber: a server whose separate answer to a registration has the number of its last notification, as libcoap's
+// do, has answered. The repetition of that notification is no answer.
+func TestRenewalSameNumber(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		note := Message{Code: Content, MessageID: 5, Options: Options(nil).AddUint(Observe, 11).AddUint(MaxAge, 1), Payload: []byte("eleven")}
+		w := renewing(t, func(w *watching, r Message) []Message {
+			repeated := note
+			repeated.Token = r.Token
+			m := w.entered(r, 11, "eleven")
+			m.Type, m.MessageID = Confirmable, 7000
+			return w.later(repeated, Message{Type: Acknowledgement, MessageID: r.MessageID}, m)
+		})
+		note.Token = w.token()
+		w.raw(note)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"2.05 eleven"}, w.told())
+		require.EqualValues(t, 1, w.e.Stats().Observed)
+		require.EqualValues(t, 1, w.e.Stats().Duplicates)
+	})
+}
