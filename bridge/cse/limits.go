@@ -40,7 +40,7 @@ const (
 	pollGrace          = 10 * time.Second // beyond rqet for the CSE to say that nothing came
 	maxPollDeliveries  = 256              // requests at devices at once for one CSE; beyond it they hold their polls' places
 	maxStreak          = 8                // turns in a row for an AE whose channel delivers, while others wait
-	minPollPause       = time.Second      // after a failure; doubled up to
+	minPollPause       = time.Second      // after a failure, doubled up to maxPollPause; and after a poll that didn't wait
 	maxPollPause       = time.Minute
 	maxAnswerTries     = 3 // of a device's answer to a CSE that is not reached
 )

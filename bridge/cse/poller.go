@@ -26,7 +26,8 @@ type PollerConfig struct {
 //
 // For one CSE there are no more polls at once than its MaxPolls. AEs beyond that take turns with short polls; one whose
 // channel has just delivered comes first, for a while. The requests of one AE are delivered one after the other. A CSE
-// that isn't reached is left alone for up to a minute, an AE whose polls fail likewise.
+// that isn't reached is left alone for up to a minute, an AE whose polls fail likewise; one whose polls end at once with
+// nothing has one in a second.
 //
 // A poll that is given up, by Forget or Shutdown, may lose a request that its CSE is just handing out; its Originator gets no
 // answer then. Its methods are safe for concurrent use.
@@ -289,7 +290,9 @@ func pause(failures int) time.Duration {
 
 // turn is one poll, and what comes of it.
 func (c *polledCSE) turn(ctx context.Context, w *watch, timeout time.Duration) {
+	began := time.Now()
 	found, outcome := c.poll(ctx, w, timeout)
+	hasty := outcome == PollEmpty && time.Since(began) < min(minPollPause, timeout/2) // the CSE lets nobody wait
 	p := c.poller
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -315,12 +318,15 @@ func (c *polledCSE) turn(ctx context.Context, w *watch, timeout time.Duration) {
 	}
 	c.stats.polls[outcome]++
 	*place--
-	c.queueLocked(w, outcome)
+	if hasty {
+		w.retryAt = began.Add(minPollPause)
+	}
+	c.queueLocked(w, outcome, hasty)
 	c.goOnLocked()
 }
 
-// queueLocked says when the AE's next turn is.
-func (c *polledCSE) queueLocked(w *watch, outcome PollOutcome) {
+// queueLocked says when the AE's next turn is: at its retryAt after a failure, or when it is hasty.
+func (c *polledCSE) queueLocked(w *watch, outcome PollOutcome, hasty bool) {
 	if outcome != PollDelivered {
 		w.streak = 0
 	}
@@ -338,7 +344,7 @@ func (c *polledCSE) queueLocked(w *watch, outcome PollOutcome) {
 	}
 	switch {
 	case w.gone || outcome == PollCancelled:
-	case outcome == PollFailed:
+	case outcome == PollFailed, hasty:
 		heap.Push(&c.paused, w)
 	case outcome == PollDelivered && w.streak < maxStreak, outcome == PollUnreachable:
 		w.streak++

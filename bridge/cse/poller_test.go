@@ -324,6 +324,33 @@ func TestW02PollerHostileAnswers(t *testing.T) {
 	}
 }
 
+// TestPollerNoLongPolls: a CSE that says at once that nothing waits, whatever rqet was, isn't asked again at once.
+func TestPollerNoLongPolls(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	for name, empty := range map[string]func(r received) string{
+		"4008":         func(r received) string { return r.good("504 Gateway Timeout", "4008", "") },
+		"2000 of none": func(r received) string { return r.good("200 OK", "2000", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			polls := make(chan time.Time, 10_000)
+			srv := newRawServer(t, p.serverTLS(), func(w io.Writer, r received) bool {
+				if strings.HasPrefix(r.head, "GET /Cdev?") {
+					return write(w, r.good("200 OK", "2000", `{"m2m:uril":["ch"]}`))
+				}
+				polls <- time.Now()
+				return write(w, empty(r))
+			})
+			poller := startPoller(t, newClient(t, p, srv.url, nil), newPolled())
+			poller.Watch(bridge.Upstream{}, "Cdev")
+			first := <-polls
+			<-polls
+			require.GreaterOrEqual(t, (<-polls).Sub(first), time.Second)
+		})
+	}
+}
+
 // TestPollerEnds: Serve ends with Shutdown, which cuts polls, and waits for deliveries as long as it may.
 func TestPollerEnds(t *testing.T) {
 	t.Parallel()
