@@ -291,7 +291,7 @@ func (d *Downlink) Renew() {
 func (d *Downlink) endIdleLocked() {
 	for cn := range d.open {
 		if cn.idle {
-			_ = cn.raw.SetReadDeadline(time.Unix(1, 0))
+			_ = cn.raw.SetDeadline(time.Unix(1, 0))
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (d *Downlink) enter(cn *downConn) bool {
 			return false
 		}
 		oldest.generation = -1
-		_ = oldest.raw.SetReadDeadline(time.Unix(1, 0))
+		_ = oldest.raw.SetDeadline(time.Unix(1, 0))
 		d.leaveLocked(oldest)
 	}
 	d.open[cn] = struct{}{}
@@ -159,7 +159,7 @@ func (d *Downlink) setIdle(cn *downConn, idle bool) bool {
 	if idle {
 		limit = downIdleTimeout
 	}
-	return cn.raw.SetReadDeadline(now.Add(limit)) == nil
+	return cn.raw.SetDeadline(now.Add(limit)) == nil // reading writes as well, where the client has keys updated
 }
 
 // httpRefusal is a message that is answered below the level of primitives, and ends its connection.
@@ -342,7 +342,7 @@ func (cn *downConn) readBody(r *http.Request, limit int) ([]byte, error) {
 			}
 		}
 	}
-	if err := cn.raw.SetReadDeadline(now.Add(downBodyTimeout)); err != nil {
+	if err := cn.raw.SetDeadline(now.Add(downBodyTimeout)); err != nil {
 		return nil, err
 	}
 	cn.in.begin(2*limit + maxHead) // chunks and trailers included
