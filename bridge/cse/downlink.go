@@ -303,8 +303,8 @@ func (d *Downlink) Shutdown(ctx context.Context) error {
 	d.closed = true
 	d.endIdleLocked()
 	d.mu.Unlock()
-	d.endTaking()
 	d.closeListeners()
+	d.endTaking()
 	done := make(chan struct{})
 	go func() {
 		d.work.Wait()

@@ -293,7 +293,7 @@ func TestW03Floods(t *testing.T) {
 	}
 	d.device.mu.Unlock()
 	begun.Add(4)
-	for _, c := range conns[16:] {
+	for _, c := range conns { // four are open, the last ones unless the machine is slow
 		c.say(notification("/"+token, "held"))
 	}
 	begun.Wait()
@@ -307,9 +307,14 @@ func TestW03Floods(t *testing.T) {
 	require.Equal(t, 3, d.refused(cse.DownlinkFull))
 	require.Equal(t, "4004", d.connect(t, d.foreign).ask(t, notification("/x", "r")).rsc(), "the other CSE's places are its own")
 	close(release)
-	for _, c := range conns[16:] {
-		require.Equal(t, "2000", c.hear(t).rsc())
+	answered := 0
+	for _, c := range conns {
+		if a, err := c.listen(); err == nil {
+			require.Equal(t, "2000", a.rsc())
+			answered++
+		}
 	}
+	require.Equal(t, 4, answered)
 
 	var strangers []net.Conn
 	for range 100 {
