@@ -284,24 +284,23 @@ func (d *Downlink) Renew() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.generation++
-	d.endIdleLocked()
-}
-
-// endIdleLocked wakes the connections that wait for a request; they see that they are to end.
-func (d *Downlink) endIdleLocked() {
 	for cn := range d.open {
-		if cn.idle {
+		if cn.idle { // it sees that it is to end
 			_ = cn.raw.SetDeadline(time.Unix(1, 0))
 		}
 	}
 }
 
-// Shutdown takes no more connections and requests, and returns when those under way are answered. When ctx ends before,
+// Shutdown takes no more connections and requests, whole ones or not, and returns when those under way are answered. When ctx ends before,
 // they are cut and ctx's error is returned.
 func (d *Downlink) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
 	d.closed = true
-	d.endIdleLocked()
+	for cn := range d.open {
+		if !cn.whole {
+			_ = cn.raw.SetDeadline(time.Unix(1, 0))
+		}
+	}
 	d.mu.Unlock()
 	d.closeListeners()
 	d.endTaking()

@@ -28,7 +28,8 @@ type downConn struct {
 	expires    time.Time // the certificate ends
 	generation int       // of the Downlink
 
-	idle      bool // waits for a request; this and the next guarded by Downlink.mu
+	whole     bool // has read a request that is not answered; this and the next two guarded by Downlink.mu
+	idle      bool // waits for a request
 	idleSince time.Time
 }
 
@@ -154,12 +155,24 @@ func (d *Downlink) setIdle(cn *downConn, idle bool) bool {
 	if d.closed || cn.generation != d.generation || !now.Before(cn.expires) {
 		return false
 	}
-	cn.idle, cn.idleSince = idle, now
+	cn.idle, cn.idleSince, cn.whole = idle, now, false
 	limit := downHeadTimeout
 	if idle {
 		limit = downIdleTimeout
 	}
 	return cn.raw.SetDeadline(now.Add(limit)) == nil // reading writes as well, where the client has keys updated
+}
+
+// goOn says how much of a request is here: its head, for the content of which there is time then, or all of it. False: it comes
+// too late, for Shutdown has begun.
+func (d *Downlink) goOn(cn *downConn, whole bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	cn.whole = whole
+	return cn.raw.SetDeadline(time.Now().Add(downBodyTimeout)) == nil
 }
 
 // httpRefusal is a message that is answered below the level of primitives, and ends its connection.
@@ -177,8 +190,11 @@ func malformed() error { return &httpRefusal{http.StatusBadRequest, DownlinkMalf
 func (d *Downlink) answerOne(cn *downConn) bool {
 	r, err := cn.readHead()
 	var body []byte
-	if err == nil {
+	if err == nil && d.goOn(cn, false) {
 		body, err = cn.readBody(r, d.cfg.MaxBody)
+	}
+	if !d.goOn(cn, err == nil) {
+		return false
 	}
 	if err != nil {
 		d.refuse(cn, err)
@@ -330,20 +346,16 @@ func (cn *downConn) readBody(r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, errTooLarge
 	}
-	now := time.Now()
 	if expect := r.Header.Get("Expect"); expect != "" {
 		if !strings.EqualFold(expect, "100-continue") {
 			return nil, &httpRefusal{http.StatusExpectationFailed, DownlinkHTTP}
 		}
 		if r.ContentLength != 0 && r.ProtoAtLeast(1, 1) && cn.reader.Buffered() == 0 {
-			_ = cn.raw.SetWriteDeadline(now.Add(downWriteTimeout))
+			_ = cn.raw.SetWriteDeadline(time.Now().Add(downWriteTimeout))
 			if _, err := io.WriteString(cn.tls, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
 				return nil, err
 			}
 		}
-	}
-	if err := cn.raw.SetDeadline(now.Add(downBodyTimeout)); err != nil {
-		return nil, err
 	}
 	cn.in.begin(2*limit + maxHead) // chunks and trailers included
 	body, err := readBody(r.Body, r.ContentLength, limit)

@@ -267,6 +267,30 @@ func TestDownlinkOldHTTP(t *testing.T) {
 	}
 }
 
+// TestW03Shutdown: a request that never comes whole is none that Shutdown waits for.
+func TestW03Shutdown(t *testing.T) {
+	t.Parallel()
+	for name, begun := range map[string]string{
+		"head":    "POST /",
+		"content": "POST /" + token + " HTTP/1.1\r\nX-M2M-RI: r\r\nContent-Length: 1000\r\n\r\n{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := startDownlink(t, newPKI(t), newPipeListener(), nil)
+				c := d.connect(t, d.up)
+				c.say(begun)
+				synctest.Wait()
+				go c.closed(t)
+				start := time.Now()
+				require.NoError(t, d.Shutdown(t.Context()))
+				require.Less(t, time.Since(start), time.Second)
+				require.Empty(t, d.Stats().Refused)
+			})
+		})
+	}
+}
+
 // TestW03Floods: connections without end, of strangers and of a listed CSE, are held to limits; another CSE is served.
 func TestW03Floods(t *testing.T) {
 	t.Parallel()
