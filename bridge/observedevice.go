@@ -46,6 +46,8 @@ type relay struct {
 
 	mu       sync.Mutex // guards the following fields
 	observed *coap.Observed
+	asking   bool            // for the first state, behind which
+	early    []*coap.Message // what the device tells meanwhile waits
 	failures int
 	queue    []*coap.Message // states that became no contentInstance yet, oldest first
 	busy     bool            // a job of it is under way, or one will be
@@ -158,6 +160,10 @@ func (r *relay) register(ctx context.Context) {
 	for _, s := range segments {
 		m.Options = m.Options.AddString(coap.URIPath, s)
 	}
+	r.mu.Lock()
+	r.asking = true
+	r.mu.Unlock()
+	defer r.asked()
 	answer, observed, err := b.coap.Observe(ctx, r.peer, m, r.notify)
 	switch {
 	case errors.Is(err, coap.ErrClosed), errors.Is(err, coap.ErrShutdown):
@@ -200,8 +206,41 @@ func (r *relay) again() {
 	r.bridge.visits.after(wait, r.register, func() {})
 }
 
-// notify takes what the device tells: a state, or an error, which is the end of the observation (RFC 7641, Section 3.2).
+// asked takes what came behind the first state.
+func (r *relay) asked() {
+	for {
+		r.mu.Lock()
+		if len(r.early) == 0 {
+			r.asking = false
+			r.mu.Unlock()
+			return
+		}
+		m := r.early[0]
+		r.early = r.early[1:]
+		r.mu.Unlock()
+		r.told(m)
+	}
+}
+
+// notify takes what the device tells. It may be called before register has the answer that came first.
 func (r *relay) notify(m *coap.Message) {
+	r.mu.Lock()
+	wait := r.asking
+	if wait {
+		if len(r.early) == maxRelayed {
+			r.early = r.early[1:]
+			r.bridge.stats.observed(RelayOvertaken)
+		}
+		r.early = append(r.early, m)
+	}
+	r.mu.Unlock()
+	if !wait {
+		r.told(m)
+	}
+}
+
+// told takes a state, or an error, which is the end of the observation (RFC 7641, Section 3.2).
+func (r *relay) told(m *coap.Message) {
 	if m.Code.Class() != 2 {
 		r.bridge.stats.observed(RelayEnded)
 		r.again()

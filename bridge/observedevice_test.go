@@ -115,6 +115,26 @@ func TestObserveDevice(t *testing.T) {
 	}
 }
 
+// TestObserveDeviceFirst: a notification that comes right behind the answer to the registration is stored after it.
+func TestObserveDeviceFirst(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sensor{state: "1"}
+			f := start(t, Device{Name: "meter1", Observe: []ObservedPath{{Path: "t"}}})
+			f.device.mu.Lock()
+			f.device.serve = func(x *coap.Exchange) {
+				s.serve(x)
+				s.set("2")
+			}
+			f.device.mu.Unlock()
+			newMemoryCSE(f)
+			time.Sleep(time.Minute)
+			require.Equal(t, []string{"1", "2"}, f.stored("cse-in/meter1/t"))
+		})
+	}
+}
+
 // TestObserveDeviceQueue: while the CSE is away the newest states wait, and the oldest go.
 func TestObserveDeviceQueue(t *testing.T) {
 	t.Parallel()
