@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,13 +72,12 @@ type Downlink struct {
 	endLife, endTaking context.CancelFunc
 	work               sync.WaitGroup // of Serve's goroutines
 
-	mu          sync.Mutex // guards the following fields
-	open        map[*downConn]struct{}
-	handshakes  map[netip.Prefix]int // that are under way, by where they come from
-	handshaking int                  // the sum
-	generation  int                  // of certificates and of what Verify says
-	serving     bool
-	closed      bool
+	mu         sync.Mutex // guards the following fields
+	open       map[*downConn]struct{}
+	handshakes []*downHandshake // that are under way, the oldest first
+	generation int              // of certificates and of what Verify says
+	serving    bool
+	closed     bool
 }
 
 // downPeer is a CSE with its counts.
@@ -92,7 +92,6 @@ type downPeer struct {
 func NewDownlink(cfg DownlinkConfig, listeners ...net.Listener) (*Downlink, error) {
 	d := &Downlink{
 		cfg: cfg, listeners: listeners, names: make(map[string]*downPeer), open: make(map[*downConn]struct{}),
-		handshakes: make(map[netip.Prefix]int),
 	}
 	var errs []error
 	for _, mandatory := range []struct {
@@ -239,26 +238,64 @@ func (d *Downlink) isClosed() bool {
 	return d.closed
 }
 
-// begin serves raw on a goroutine of its own, unless too many handshakes are under way.
+// downHandshake is a connection that is not authenticated yet.
+type downHandshake struct {
+	raw    net.Conn
+	origin netip.Prefix
+	gone   bool // it gave way to a newer one; guarded by Downlink.mu
+}
+
+// begin serves raw on a goroutine of its own. Where too many handshakes are under way the oldest gives way: a CSE's takes
+// milliseconds, and who keeps places by silence has the oldest.
 func (d *Downlink) begin(raw net.Conn) {
-	origin := originOf(raw)
+	h := &downHandshake{raw: raw, origin: originOf(raw)}
 	d.mu.Lock()
-	refused := d.closed || d.handshaking >= maxHandshakes || d.handshakes[origin] >= maxHandshakesOfOrigin
-	if !refused {
-		d.handshaking++
-		d.handshakes[origin]++
-		d.work.Add(1)
-	}
-	d.mu.Unlock()
-	if refused {
-		d.stats.refuse(DownlinkFlood)
+	if d.closed {
+		d.mu.Unlock()
 		_ = raw.Close() // nothing was said on it
 		return
 	}
+	oldest := d.crowdedLocked(h.origin)
+	if oldest != nil {
+		oldest.gone = true
+		d.endHandshakeLocked(oldest)
+	}
+	d.handshakes = append(d.handshakes, h)
+	d.work.Add(1)
+	d.mu.Unlock()
+	if oldest != nil {
+		d.stats.refuse(DownlinkFlood)
+		_ = oldest.raw.Close() // its goroutine sees the end
+	}
 	go func() {
 		defer d.work.Done()
-		d.serve(raw, origin)
+		d.serve(h)
 	}()
+}
+
+// crowdedLocked returns the handshake that gives way to a new one of origin; nil when there is room.
+func (d *Downlink) crowdedLocked(origin netip.Prefix) *downHandshake {
+	var oldest *downHandshake
+	n := 0
+	for _, h := range d.handshakes {
+		if h.origin != origin {
+			continue
+		}
+		if n++; oldest == nil {
+			oldest = h
+		}
+	}
+	switch {
+	case n >= maxHandshakesOfOrigin:
+		return oldest
+	case len(d.handshakes) >= maxHandshakes:
+		return d.handshakes[0]
+	}
+	return nil
+}
+
+func (d *Downlink) endHandshakeLocked(h *downHandshake) {
+	d.handshakes = slices.DeleteFunc(d.handshakes, func(other *downHandshake) bool { return other == h })
 }
 
 // originOf is the address, or for IPv6 the network of a site, that a connection comes from (S50).

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,17 +49,19 @@ func (r *restored) Read(p []byte) (int, error) {
 }
 
 // serve authenticates and serves one connection.
-func (d *Downlink) serve(raw net.Conn, origin netip.Prefix) {
+func (d *Downlink) serve(h *downHandshake) {
+	raw := h.raw
 	d.mu.Lock()
 	generation := d.generation // before the handshake: what changes during it makes the connection old
 	d.mu.Unlock()
 	c, p, err := d.handshake(raw)
 	d.mu.Lock()
-	d.handshaking--
-	if d.handshakes[origin]--; d.handshakes[origin] == 0 {
-		delete(d.handshakes, origin)
-	}
+	d.endHandshakeLocked(h)
+	gone := h.gone
 	d.mu.Unlock()
+	if gone { // counted, and closed
+		return
+	}
 	if err != nil {
 		reason := DownlinkHandshake
 		var refused *certificateError

@@ -348,6 +348,7 @@ func TestW03Floods(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return d.refused(cse.DownlinkFlood) == 100-16 }, patience, time.Millisecond)
 	require.Equal(t, 16, d.Stats().Handshaking, "what one address may hold")
+	require.Equal(t, "4004", d.connect(t, d.foreign).ask(t, notification("/x", "r")).rsc(), "from the same address")
 	for _, raw := range strangers {
 		_ = raw.Close()
 	}

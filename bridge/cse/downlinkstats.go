@@ -12,7 +12,7 @@ type DownlinkReason string
 // requests that were handed to nobody; from DownlinkSlow to DownlinkHTTP the connection ends with them.
 const (
 	DownlinkAccept    DownlinkReason = "accept"    // the system gave no connection
-	DownlinkFlood     DownlinkReason = "flood"     // too many handshakes at once, of one address or of all
+	DownlinkFlood     DownlinkReason = "flood"     // its place was needed for a newer handshake, of its address or of all
 	DownlinkHandshake DownlinkReason = "handshake" // TLS failed: no certificate, nothing in common, garbage, silence
 	DownlinkUnlisted  DownlinkReason = "unlisted"  // a certificate that no CSE is configured with
 	DownlinkAmbiguous DownlinkReason = "ambiguous" // a certificate with names of two CSEs
@@ -112,7 +112,7 @@ func (d *Downlink) Stats() DownlinkStats {
 	d.stats.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out.Handshaking = d.handshaking
+	out.Handshaking = len(d.handshakes)
 	for _, p := range d.peers {
 		p.stats.mu.Lock()
 		out.CSEs = append(out.CSEs, DownlinkCSEStats{

@@ -19,7 +19,7 @@ const (
 	defaultDownlinkConns   = 256              // authenticated connections in all, at some 40 KB each
 	defaultDownlinkBody    = 1 << 20          // bytes of a request's content; no device takes more
 
-	maxHandshakes         = 64               // at once; what strangers can hold of memory and processor
+	maxHandshakes         = 64               // at once, the oldest gives way; what strangers can hold of memory and processor
 	maxHandshakesOfOrigin = 16               // at once from one address, so that one stranger doesn't hold them all
 	downHandshakeTimeout  = 5 * time.Second  // a stranger's silence holds a place no longer
 	downHeadTimeout       = 10 * time.Second // from a request's first byte to its head's end; stops a slow drip
