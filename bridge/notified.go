@@ -8,12 +8,12 @@ import (
 	"coapbridge/bridge/onem2m"
 )
 
-// Whom a CSE is asked to notify: notificationURI and subscriberURI of a subscription (TS-0001, 9.6.8), and the notificationURI
-// of a non-blocking request. A device may name entities by their IDs, and itself by an address that it has as its own
+// Whom a CSE is asked to notify: notificationURI, subscriberURI and notificationForwardingURI of a subscription (TS-0001, 9.6.8),
+// dynamicAuthorizationPoA of a dynamicAuthorizationConsultation (9.6.40), and the notificationURI of a non-blocking request. A device may name entities by their IDs, and itself by an address that it has as its own
 // pointOfAccess; the CSE is told its AE-ID then. No other URL goes up (S42).
 
-// notifiedMembers are the members of a representation that a CSE sends notifications to.
-var notifiedMembers = [...]string{"nu", "su"}
+// notifiedMembers are the members of a representation that a CSE sends something to.
+var notifiedMembers = [...]string{"nu", "su", "nfu", "dap"}
 
 // redirect puts IDs where the content of out names own addresses.
 func (b *Bridge) redirect(j *job, out *onem2m.Request) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // TestB04NotificationTargets: a CSE is never told to notify a URL that a device wrote: it is an ID, or the device's own address
-// and becomes its AE-ID, or 4000, wherever it stands: in nu and su, at any depth, in any serialisation, and in the notificationURI
+// and becomes its AE-ID, or 4000, wherever it stands: in nu, su, nfu and dap, at any depth, in any serialisation, and in the notificationURI
 // of a non-blocking request (S42). Another device of the bridge is refused like that too (B06).
 func TestB04NotificationTargets(t *testing.T) {
 	t.Parallel()
@@ -47,7 +47,7 @@ func TestB04NotificationTargets(t *testing.T) {
 		"cse-in/Cother":                        "",
 		"Cother?ct=json":                       "",
 	} {
-		for _, member := range []string{"nu", "su"} {
+		for _, member := range []string{"nu", "su", "nfu", "dap"} {
 			for media, content := range map[string]string{
 				"application/json": `{"m2m:sub":{"x":1e400,"` + member + `":["%"]}}`,
 				"application/cbor": "\xa1\x67m2m:sub\xa1" + cborText(member) + "\x81" + cborText("%"),
