@@ -107,6 +107,9 @@ func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) 
 	if out.Operation != onem2m.Create && out.Operation != onem2m.Update || len(out.Content) == 0 {
 		return &out, nil
 	}
+	if onem2m.MisreadJSON(out.Content, out.MediaType) {
+		return nil, &refusedContent{RefusedMalformed}
+	}
 	if err := b.redirect(j, &out); err != nil {
 		return nil, err
 	}
