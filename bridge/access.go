@@ -172,19 +172,20 @@ func pointsOfAccess(content []byte, media string) (poa []string, n int, err erro
 	return poa, n, err
 }
 
-// ownAE returns the AE-ID of the device's own AE that j updates; an error when it is none. Where the address doesn't tell, the
-// CSE is asked.
+// ownAE returns the AE-ID of the device's own AE that j updates; an error when it is none. The AE's resource ID is its AE-ID; any
+// other address is a name, which may be another AE's by now, or be an AE-ID of the device's by design: the CSE is asked.
 func (b *Bridge) ownAE(ctx context.Context, j *job) (string, error) {
-	aei := b.addressed(j)
-	if !slices.Contains(j.dev.Bound, aei) {
-		resp, err := b.do(ctx, j, &onem2m.Request{Operation: onem2m.Retrieve, To: j.request.To, From: j.request.From,
-			RequestID: newRequestID(), ReleaseVersion: j.request.ReleaseVersion})
-		if err != nil {
-			return "", err
-		}
-		if aei, err = onem2m.AEID(resp); err != nil || resp.Status != onem2m.StatusOK || !slices.Contains(j.dev.Bound, aei) {
-			return "", &refusedContent{RefusedPOA}
-		}
+	if aei := j.cse.stem(j.cse.relative(j.request.To)); slices.Contains(j.dev.Bound, aei) {
+		return aei, nil
+	}
+	resp, err := b.do(ctx, j, &onem2m.Request{Operation: onem2m.Retrieve, To: j.request.To, From: j.request.From,
+		RequestID: newRequestID(), ReleaseVersion: j.request.ReleaseVersion})
+	if err != nil {
+		return "", err
+	}
+	aei, err := onem2m.AEID(resp)
+	if err != nil || resp.Status != onem2m.StatusOK || !slices.Contains(j.dev.Bound, aei) {
+		return "", &refusedContent{RefusedPOA}
 	}
 	return aei, nil
 }

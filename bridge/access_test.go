@@ -119,7 +119,7 @@ func TestPointOfAccessUpdate(t *testing.T) {
 	}
 	update := func(rqi, content string) (up, back string) {
 		r := register(content, "application/json")
-		r.Operation, r.ResourceType, r.To, r.RequestID = onem2m.Update, 0, "cse-in/Cd", rqi
+		r.Operation, r.ResourceType, r.To, r.RequestID = onem2m.Update, 0, "/id-in/Cd", rqi
 		_, resp := f.oneM2M(r)
 		require.Equal(t, status, resp.Status)
 		got := f.layer.requests()
@@ -211,7 +211,7 @@ func TestB02B04ForeignPointOfAccess(t *testing.T) {
 			if r.Operation == onem2m.Retrieve {
 				resp := ok(r, onem2m.StatusOK)
 				resp.Content, resp.MediaType = []byte(`{"m2m:ae":{"aei":"Cother"}}`), "application/json"
-				if r.To == "cse-in/mine" {
+				if r.To == "cse-in/mine" || r.To == "/id-in/-/Cd" {
 					resp.Content = []byte(`{"m2m:ae":{"aei":"Cd"}}`)
 				}
 				return resp, nil
@@ -228,6 +228,49 @@ func TestB02B04ForeignPointOfAccess(t *testing.T) {
 		for _, r := range f.layer.requests() {
 			require.Equal(t, onem2m.Retrieve, r.Operation, name)
 		}
+	}
+}
+
+// TestB02PointOfAccessOfReusedName: a name that was the device's AE's, or that is its AE-ID, may be another AE's: a device can't
+// draw that one's requests to itself. What was known of the name goes with the AE.
+func TestB02PointOfAccessOfReusedName(t *testing.T) {
+	t.Parallel()
+	f := start(t, oneM2MDevice, listens)
+	f.layer.answer = func(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+		resp := ok(r, onem2m.StatusDeleted)
+		resp.MediaType = "application/json"
+		switch r.Operation {
+		case onem2m.Create:
+			resp.Status, resp.Content = onem2m.StatusCreated, []byte(`{"m2m:ae":{"aei":"Cd","rn":"`+represented(r.Content).Name+`"}}`)
+		case onem2m.Retrieve:
+			resp.Status, resp.Content = onem2m.StatusOK, []byte(`{"m2m:ae":{"aei":"Cother"}}`)
+		case onem2m.Update:
+			require.Fail(t, "another's pointOfAccess is changed")
+		}
+		return resp, nil
+	}
+	send := func(op onem2m.Operation, to, rqi, content string) onem2m.StatusCode {
+		r := &onem2m.Request{Operation: op, To: to, From: "Cd", RequestID: rqi, ReleaseVersion: "3"}
+		if content != "" {
+			r.Content, r.MediaType = []byte(content), "application/json"
+		}
+		if op == onem2m.Create {
+			r.ResourceType = onem2m.TypeAE
+		}
+		_, resp := f.oneM2M(r)
+		return resp.Status
+	}
+	named := func() (n int) {
+		f.bridge.named.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	require.Equal(t, onem2m.StatusCreated, send(onem2m.Create, "cse-in", "1", `{"m2m:ae":{"rn":"x"}}`))
+	require.Equal(t, 1, named())
+	require.Equal(t, onem2m.StatusDeleted, send(onem2m.Delete, "Cd", "2", ""))
+	require.Zero(t, named())
+	require.Equal(t, onem2m.StatusCreated, send(onem2m.Create, "cse-in", "3", `{"m2m:ae":{"rn":"y"}}`))
+	for i, to := range []string{"cse-in/x", "cse-in/y", "cse-in/Cd"} { // y expired at the CSE, and is another's
+		require.Equal(t, onem2m.StatusBadRequest, send(onem2m.Update, to, string(rune('a'+i)), `{"m2m:ae":{"poa":["coap://10.0.0.1"]}}`), to)
 	}
 }
 

@@ -190,7 +190,12 @@ func (b *Bridge) follow(j *job, resp *onem2m.Response) error {
 // deleted returns the AE-ID of the AE that j's request has just deleted: by the address that it was made at, or by its ID.
 func (b *Bridge) deleted(j *job) (aei string, ok bool) {
 	aei = b.addressed(j)
-	b.named.Delete(address{j.dev.Name, j.cse.Name, j.cse.relative(j.request.To)})
+	b.named.Range(func(at, known any) bool { // also when it was deleted by its ID: the name is free for others
+		if at := at.(address); known == aei && at.device == j.dev.Name && at.cse == j.cse.Name {
+			b.named.Delete(at)
+		}
+		return true
+	})
 	return aei, slices.Contains(j.dev.Bound, aei)
 }
 
