@@ -100,7 +100,7 @@ func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) 
 	out := *j.request
 	if out.NotificationURIs != nil {
 		var err error
-		if out.NotificationURIs, err = b.notified(j, out.NotificationURIs); err != nil {
+		if out.NotificationURIs, err = b.notified(ctx, j, out.NotificationURIs); err != nil {
 			return nil, err
 		}
 	}
@@ -110,7 +110,7 @@ func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) 
 	if onem2m.MisreadJSON(out.Content, out.MediaType) {
 		return nil, &refusedContent{RefusedMalformed}
 	}
-	if err := b.redirect(j, &out); err != nil {
+	if err := b.redirect(ctx, j, &out); err != nil {
 		return nil, err
 	}
 	if err := b.replacePOA(ctx, j, &out); err != nil {

@@ -21,6 +21,7 @@ type job struct {
 	request   *onem2m.Request  // oneM2M profile
 	replay    *replayEntry     // oneM2M profile, of a request that changes something
 	invited   *invitation      // of a request that tells the CSE how an AE is reached
+	asked     int              // how many names in its content the CSE was asked about
 	path      []string         // plain profile: the decoded Uri-Path; nil for /.well-known/core
 	operation onem2m.Operation // plain profile: what the request is for the CSE
 	run       func(*Bridge, context.Context, *job)

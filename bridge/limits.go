@@ -99,6 +99,10 @@ const (
 	resultLifetime      = 24 * time.Hour
 	maxResultURI        = 2048 // bytes of an answer that is looked into for one
 
+	// maxNamesAsked is for how many notification targets of one request, which are named, the CSE is asked whose AEs they are: a
+	// long list costs it no more.
+	maxNamesAsked = 16
+
 	// accessTokenSize is what a token of a point of access holds, in bytes: 128 bits can't be guessed (S43).
 	accessTokenSize = 16
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,11 +17,11 @@ import (
 var notifiedMembers = [...]string{"nu", "su", "nfu", "dap"}
 
 // redirect puts IDs where the content of out names own addresses.
-func (b *Bridge) redirect(j *job, out *onem2m.Request) error {
+func (b *Bridge) redirect(ctx context.Context, j *job, out *onem2m.Request) error {
 	for _, name := range notifiedMembers {
 		var refused error
 		content, err := onem2m.MapLists(out.Content, out.MediaType, name, func(list []string) ([]string, bool) {
-			to, err := b.notified(j, list)
+			to, err := b.notified(ctx, j, list)
 			if err != nil {
 				refused = err
 				return nil, false
@@ -39,13 +40,20 @@ func (b *Bridge) redirect(j *job, out *onem2m.Request) error {
 }
 
 // notified returns list with IDs in place of the device's own addresses.
-func (b *Bridge) notified(j *job, list []string) ([]string, error) {
+func (b *Bridge) notified(ctx context.Context, j *job, list []string) ([]string, error) {
 	to := make([]string, 0, len(list))
 	replaced := false
 	for _, uri := range list {
 		switch {
 		case isEntityID(uri):
-			if b.namesOther(j, uri) {
+			other := b.namesOther(j, uri)
+			if !other {
+				var err error
+				if other, err = b.leadsToOther(ctx, j, uri); err != nil {
+					return nil, err
+				}
+			}
+			if other {
 				return nil, &refusedContent{RefusedNotified}
 			}
 			if slices.Contains(j.dev.Bound, uri) {
@@ -114,4 +122,34 @@ func (b *Bridge) namesOther(j *job, id string) bool {
 	}
 	aei, _, _ := strings.Cut(short, "/")
 	return aei != "" && !slices.Contains(j.dev.Originators, aei) && b.cfg.Directory.BelongsToOther(j.dev, aei)
+}
+
+// leadsToOther is namesOther for an address by names, of which the CSE alone knows whose AE it is. One that j's Originator may not
+// read is taken for another's: the AE-ID says whom it means.
+func (b *Bridge) leadsToOther(ctx context.Context, j *job, id string) (bool, error) {
+	id, _, _ = strings.Cut(id, "?")
+	if len(j.dev.Targets) > 0 && targetAllowed(j.dev.Targets, j.cse, id) {
+		return false, nil
+	}
+	rest, ok := cutSegment(j.cse.relative(id), j.cse.Base)
+	if !ok {
+		return false, nil
+	}
+	if j.asked++; j.asked > maxNamesAsked {
+		return true, nil
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	resp, err := b.do(ctx, j, &onem2m.Request{Operation: onem2m.Retrieve, To: j.cse.Base + "/" + name, From: j.request.From,
+		RequestID: newRequestID(), ReleaseVersion: j.request.ReleaseVersion})
+	if err != nil {
+		return false, err
+	}
+	if resp.Status != onem2m.StatusOK {
+		return true, nil
+	}
+	aei, err := onem2m.AEID(resp)
+	if err != nil { // no AE: nobody's
+		return false, nil
+	}
+	return !slices.Contains(j.dev.Originators, aei) && b.cfg.Directory.BelongsToOther(j.dev, aei), nil
 }

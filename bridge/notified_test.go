@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,12 @@ func TestB04NotificationTargets(t *testing.T) {
 		"/id-in/Cother":                        "",
 		"//sp.example/id-in/-/Cother/x":        "",
 		"cse-in/Cother":                        "",
+		"cse-in/other":                         "",
+		"/id-in/-/other/c":                     "",
+		"//sp.example/id-in/cse-in/other?ct=x": "",
+		"cse-in/hidden":                        "",
+		"cse-in/friend":                        "cse-in/friend",
+		"cse-in/group":                         "cse-in/group",
 		"Cother?ct=json":                       "",
 	} {
 		for _, member := range []string{"nu", "su", "nfu", "dap"} {
@@ -70,10 +77,10 @@ func TestB04NotificationTargets(t *testing.T) {
 					media = "application/json"
 				}
 				j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
-				b := &Bridge{cfg: Config{Directory: notifiedDirectory()}}
+				b := &Bridge{cfg: Config{Directory: notifiedDirectory(), ServiceLayer: &layer{answer: namedAEs}}}
 				j.dev.Bound = []string{"Cd"}
 				out := onem2m.Request{Operation: onem2m.Create, Content: []byte(write(nu)), MediaType: media}
-				err := b.redirect(j, &out)
+				err := b.redirect(t.Context(), j, &out)
 				if want == "" {
 					require.Error(t, err, "%s %s %q", media, member, nu)
 					require.Equal(t, onem2m.StatusBadRequest, failure(err).status)
@@ -84,6 +91,25 @@ func TestB04NotificationTargets(t *testing.T) {
 			}
 		}
 	}
+}
+
+// namedAEs is a CSE with an AE called ae of the device, and others of others.
+func namedAEs(_ context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+	resp := ok(r, onem2m.StatusOK)
+	resp.MediaType = "application/json"
+	switch r.To {
+	case "cse-in/ae":
+		resp.Content = []byte(`{"m2m:ae":{"aei":"Cd"}}`)
+	case "cse-in/other":
+		resp.Content = []byte(`{"m2m:ae":{"aei":"Cother"}}`)
+	case "cse-in/friend":
+		resp.Content = []byte(`{"m2m:ae":{"aei":"Cfriend"}}`)
+	case "cse-in/group":
+		resp.Content = []byte(`{"m2m:grp":{"ri":"g"}}`)
+	default:
+		resp.Status = onem2m.StatusOriginatorHasNoPrivilege
+	}
+	return resp, nil
 }
 
 // notifiedDirectory knows Cd of the device, with an address of its own, and Cother and Cfriend of others.
@@ -149,6 +175,18 @@ func TestB04HiddenByComment(t *testing.T) {
 	require.Equal(t, content, string(f.layer.requests()[0].Content))
 }
 
+// TestC07NotificationNames: a list of names costs the CSE a bounded number of questions.
+func TestC07NotificationNames(t *testing.T) {
+	t.Parallel()
+	cse := &layer{answer: namedAEs}
+	b := &Bridge{cfg: Config{Directory: notifiedDirectory(), ServiceLayer: cse}}
+	dev := Device{Name: oneM2MDevice.Name, Bound: []string{"Cd"}}
+	j := &job{dev: &dev, cse: &testCSE, request: &onem2m.Request{From: "Cd"}}
+	_, err := b.notified(t.Context(), j, slices.Repeat([]string{"cse-in/ae"}, 1000))
+	require.Error(t, err)
+	require.Len(t, cse.requests(), maxNamesAsked)
+}
+
 // TestB04PolicyNamesOther: a device whose targets name another one's resources may have it notified.
 func TestB04PolicyNamesOther(t *testing.T) {
 	t.Parallel()
@@ -162,7 +200,7 @@ func TestB04PolicyNamesOther(t *testing.T) {
 	mn := testCSE
 	mn.As = "/mn-1"
 	j.cse, dev.Targets = &mn, nil
-	to, err := b.notified(j, []string{"Cd", "coap://10.0.0.1:5683/in", "/mn-1/Cd"})
+	to, err := b.notified(t.Context(), j, []string{"Cd", "coap://10.0.0.1:5683/in", "/mn-1/Cd"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"/mn-1/Cd"}, to, "as the CSE knows it")
 }
