@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -240,7 +241,7 @@ func (b *Bridge) show(cse *CSE, i *invitation, content []byte, media string) ([]
 	if cse.Downlink != DownlinkListen || len(content) == 0 {
 		return content, nil
 	}
-	return onem2m.MapLists(content, media, "poa", func(list []string) (to []string, changed bool) {
+	shown, err := onem2m.MapLists(content, media, "poa", func(list []string) (to []string, changed bool) {
 		for _, uri := range list {
 			token, ours := strings.CutPrefix(uri, cse.POA+"/")
 			if !ours {
@@ -256,6 +257,47 @@ func (b *Bridge) show(cse *CSE, i *invitation, content []byte, media string) ([]
 		}
 		return to, changed
 	})
+	if err != nil {
+		return nil, err
+	}
+	return b.redact(cse, i, shown), nil
+}
+
+// redact makes tokens unreadable wherever else content has them, as in the text of an error that names whom a CSE didn't reach. What
+// looks like a token and leads nowhere stays, and so does the length of all.
+func (b *Bridge) redact(cse *CSE, i *invitation, content []byte) []byte {
+	_, host, _ := strings.Cut(cse.POA, "://")
+	host, _, _ = strings.Cut(host, "/")
+	if host == "" || !bytes.Contains(content, []byte(host)) {
+		return content
+	}
+	own := false
+	for start := 0; start < len(content); {
+		n := bytes.IndexFunc(content[start:], func(c rune) bool { return !strings.ContainsRune(base64url, c) })
+		if n < 0 {
+			n = len(content) - start
+		}
+		for _, size := range [...]int{n, minAccessToken} { // in CBOR the head of the next item may look like more of it
+			if size < minAccessToken || size > min(n, maxAccessToken) || !b.isToken(i, string(content[start:start+size])) {
+				continue
+			}
+			if !own {
+				content, own = bytes.Clone(content), true
+			}
+			copy(content[start:], bytes.Repeat([]byte("x"), size))
+			break
+		}
+		start += n + 1
+	}
+	return content
+}
+
+func (b *Bridge) isToken(i *invitation, token string) bool {
+	if i != nil && token == i.access.Token || b.invited.find(token) != nil {
+		return true
+	}
+	_, known := b.cfg.Directory.Reachable(token)
+	return known
 }
 
 // showKept adds the addresses that the device wrote into its AE and that the CSE was not told of.

@@ -100,6 +100,13 @@ func TestPointOfAccessOfOthers(t *testing.T) {
 	require.Equal(t, `{"m2m:ae":{}}`, sees(`{"m2m:ae":{"poa":["`+url+`unknown"]}}`), "a token of long ago")
 	require.Equal(t, `{"m2m:csr":{"poa":["https://cse.example/"]}}`, sees(`{"m2m:csr":{"poa":["https://cse.example/"]}}`))
 
+	debug := `{"m2m:dbg":"no answer from ` + url + "%" + `/x nor https:\/\/gw.example:8443\/%"}`
+	require.Equal(t, strings.ReplaceAll(debug, "%", strings.Repeat("x", 22)), sees(strings.ReplaceAll(debug, "%", other.Token)))
+	require.Equal(t, `{"m2m:dbg":"`+url+`bm9ib2R5bm9ib2R5bm9ibw"}`, sees(`{"m2m:dbg":"`+url+`bm9ib2R5bm9ib2R5bm9ibw"}`), "nobody's")
+	cbor := "\xa2" + cborText("m2m:dbg") + "\x78\x2e" + url + "%" + cborText("next") + "\x01"
+	require.Equal(t, strings.ReplaceAll(cbor, "%", strings.Repeat("x", 22)),
+		string(f.bridge.redact(f.bridge.cses["in"], nil, []byte(strings.ReplaceAll(cbor, "%", other.Token)))), "no blank behind it")
+
 	_, err := f.bridge.Deliver(t.Context(), fromCSE, notification("1", `{"m2m:sgn":{"nev":{"rep":{"m2m:ae":{"poa":["`+url+testToken+`"]}}}}}`))
 	require.NoError(t, err)
 	require.Equal(t, `{"m2m:sgn":{"nev":{"rep":{"m2m:ae":{}}}}}`, string(f.device.request(t).Content))
