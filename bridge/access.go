@@ -99,6 +99,9 @@ func (i *invitation) urls() []string {
 // outgoing is j's request as it goes up: no URL in it is one that the device wrote and that the CSE would call (S42).
 func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) {
 	out := *j.request
+	if j.cse.Downlink == DownlinkListen && slices.ContainsFunc(out.Query, asksForPOA) {
+		return nil, &refusedContent{RefusedPOA}
+	}
 	if out.NotificationURIs != nil {
 		var err error
 		if out.NotificationURIs, err = b.notified(ctx, j, out.NotificationURIs); err != nil {
@@ -118,6 +121,12 @@ func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) 
 		return nil, err
 	}
 	return &out, nil
+}
+
+// asksForPOA reports whether p lets through what has a certain pointOfAccess, of a resource, its child or its
+// parent. With wildcards a device would find a neighbour's token out, letter by letter.
+func asksForPOA(p onem2m.Parameter) bool {
+	return strings.TrimPrefix(strings.TrimPrefix(p.Key, "c."), "p.") == "poa"
 }
 
 // replacePOA takes the device's addresses out of the AE that out creates or updates. A pointOfAccess of anything else is

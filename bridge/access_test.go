@@ -281,6 +281,19 @@ func TestB02PointOfAccessOfReusedName(t *testing.T) {
 	}
 }
 
+// TestB02PointOfAccessFilter: no filter tells a device of another one's token (S43).
+func TestB02PointOfAccessFilter(t *testing.T) {
+	t.Parallel()
+	f := startBound(t, oneM2MDevice)
+	for i, key := range []string{"poa", "c.poa", "p.poa"} {
+		r := retrieve(string(rune('a' + i)))
+		r.Query = []onem2m.Parameter{{Key: "fu", Value: "1"}, {Key: key, Value: "https://gw.example:8443/A*"}}
+		_, resp := f.oneM2M(r)
+		require.Equal(t, onem2m.StatusBadRequest, resp.Status, key)
+	}
+	require.Empty(t, f.layer.requests())
+}
+
 // TestPointOfAccessKept: a CSE that doesn't call the bridge is told no address at all; the device is shown its own.
 func TestPointOfAccessKept(t *testing.T) {
 	t.Parallel()
