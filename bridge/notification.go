@@ -212,6 +212,7 @@ func (b *Bridge) becomeReachable(ctx context.Context, j *job, w *watch) error {
 	if w.cse.Downlink != DownlinkListen {
 		return nil
 	}
+	defer b.homes.lock(w.key.device)() // two tokens on their way at once would leave the CSE with one and the bindings with the other
 	if _, done := b.reachable.Load(key); done {
 		return nil
 	}

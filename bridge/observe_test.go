@@ -259,6 +259,33 @@ func TestObserveReachable(t *testing.T) {
 	})
 }
 
+// TestB03ObserveReachableOnce: containers that are observed at once make their AE reachable one after the other, so that the CSE has
+// the token that the bridge knows.
+func TestB03ObserveReachableOnce(t *testing.T) {
+	t.Parallel()
+	f := start(t, Device{Name: "meter1"}, listens)
+	cse := newObservedCSE(f)
+	f.post("a", "1")
+	f.post("b", "1")
+	f.bridge.reachable.Clear() // as after a restart
+	f.directory.mu.Lock()
+	f.directory.access = nil // of an older release
+	f.directory.mu.Unlock()
+	cse.before = func(r *onem2m.Request) {
+		if r.Operation == onem2m.Update {
+			f.bridge.homes.mu.Lock()
+			defer f.bridge.homes.mu.Unlock()
+			require.NotNil(t, f.bridge.homes.keys["meter1"], "another one could do the same now")
+		}
+	}
+	for _, path := range []string{"a", "b"} {
+		require.NotNil(t, f.observe(path).observed)
+	}
+	require.Len(t, cse.updates, 1)
+	access, _ := f.directory.Access("in", "Cmeter1")
+	require.Contains(t, cse.updates[0], access.Token)
+}
+
 // TestObserveEnds: a lost session, a lost right and a deleted container end the observation, and with it the subscription
 // (S35, RFC 7641, Section 4.2).
 func TestObserveEnds(t *testing.T) {
