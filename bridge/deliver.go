@@ -63,7 +63,7 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 			return b.undelivered(r, DeliverySilent, onem2m.StatusRequestTimeout), nil
 		}
 	}
-	out := b.carry(ctx, d, r, deadline)
+	out := b.carry(ctx, from, d, r, deadline)
 	b.downReplays.finish(e, out, time.Now())
 	return out.resp, out.err
 }
@@ -71,7 +71,7 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 // delivery is how a request to a device ended.
 type delivery struct {
 	resp *onem2m.Response
-	err  error // *onem2m.Error
+	err  error // *onem2m.Error, or ErrNoAccess
 	kept bool  // the device may have executed it: a repeat must not be
 }
 
@@ -123,8 +123,8 @@ func (b *Bridge) fails(r *onem2m.Request, why Delivery, status onem2m.StatusCode
 	return delivery{resp: b.undelivered(r, why, status)}
 }
 
-// carry delivers r in its turn.
-func (b *Bridge) carry(ctx context.Context, d destination, r *onem2m.Request, deadline time.Time) delivery {
+// carry delivers r in its turn, to whom from leads to then: a reload or an AE's end may have taken d's place meanwhile.
+func (b *Bridge) carry(ctx context.Context, from Downstream, d destination, r *onem2m.Request, deadline time.Time) delivery {
 	if b.namesOthers(d, r) { // B06
 		return b.fails(r, DeliveryTarget, onem2m.StatusNotFound)
 	}
@@ -136,6 +136,12 @@ func (b *Bridge) carry(ctx context.Context, d destination, r *onem2m.Request, de
 	if !t.wait(ctx) {
 		return b.fails(r, DeliverySilent, onem2m.StatusRequestTimeout)
 	}
+	now, ok := b.destination(from)
+	if !ok || now.dev.Name != d.dev.Name {
+		b.stats.deliver(DeliveryNoAccess)
+		return delivery{err: ErrNoAccess}
+	}
+	d = now
 	if r.Operation == onem2m.Notify {
 		if resp, taken := b.takeNotification(d.dev, d.cse, d.aei, r); taken {
 			b.stats.deliver(DeliveryTaken)

@@ -267,6 +267,43 @@ func TestDeliverOrder(t *testing.T) {
 	})
 }
 
+// TestB05DeliverMeanwhile: what waits for its turn is judged again then: an AE that is no more, or another device's by now, gets
+// nothing on the session of the one that had it.
+func TestB05DeliverMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*directory){
+		"unbound": func(d *directory) { require.NoError(t, d.Unbind(psk("dev").ID, "in", "Cd")) },
+		"another device's": func(d *directory) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.devices[psk("other").ID], d.bound["Cd"] = Device{Name: "other"}, psk("other").ID
+		},
+		"no entry": func(d *directory) { d.remove(psk("dev").ID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := startBound(t, oneM2MDevice)
+				f.device.serve = func(x *coap.Exchange) {
+					x.Detach()
+					time.AfterFunc(time.Second, func() { answerNotification(x, onem2m.StatusOK) })
+				}
+				var calls sync.WaitGroup
+				calls.Go(func() { _, _ = f.bridge.Deliver(t.Context(), fromCSE, notification("1", "{}")) })
+				synctest.Wait()
+				calls.Go(func() {
+					_, err := f.bridge.Deliver(t.Context(), fromCSE, notification("2", "{}"))
+					require.ErrorIs(t, err, ErrNoAccess)
+				})
+				synctest.Wait()
+				change(f.directory)
+				calls.Wait()
+				require.Len(t, f.device.requests(), 1)
+			})
+		})
+	}
+}
+
 // TestDeliverBounded: one device's queue and that of all have an end, which the CSE is told.
 func TestDeliverBounded(t *testing.T) {
 	t.Parallel()
