@@ -168,6 +168,23 @@ func TestDeliverDialledOther(t *testing.T) {
 	})
 }
 
+// TestB05DialStaleSession: a session whose credential is another device's by now takes nothing that was meant for the one before, also
+// when the address is busy.
+func TestB05DialStaleSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dev := reachableDevice()
+		f := startBound(t, dev, func(c *Config) {
+			c.Dial = func(context.Context, netip.AddrPort, dtls.PeerID) (*dtls.Conn, error) { return nil, dtls.ErrBusy }
+		})
+		f.directory.change(psk("dev").ID, func(d *Device) { d.Name = "other" })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := f.bridge.reach(ctx, &dev)
+		require.ErrorIs(t, err, errDial)
+	})
+}
+
 // TestDeliverNobodyThere: nobody at the address of the entry is 4008 in time, and the next one tries again.
 func TestDeliverNobodyThere(t *testing.T) {
 	t.Parallel()

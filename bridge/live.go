@@ -144,10 +144,8 @@ var (
 // reach returns a session of dev: the newest live one, or one that the bridge begins (TS-0003, 8.2.1: as Entity B it is the
 // client of SA2).
 func (b *Bridge) reach(ctx context.Context, dev *Device) (*coap.Peer, error) {
-	if p := b.live.of(dev.Name); p != nil {
-		if s, ok := p.Owner().(*session); ok && b.leadsTo(s.peer, dev) {
-			return p, nil
-		}
+	if p := b.liveSession(dev); p != nil {
+		return p, nil
 	}
 	if !b.dials(dev) {
 		return nil, errNoSession
@@ -155,7 +153,7 @@ func (b *Bridge) reach(ctx context.Context, dev *Device) (*coap.Peer, error) {
 	for {
 		conn, err := b.cfg.Dial(ctx, dev.Address, dev.DialID)
 		if errors.Is(err, dtls.ErrBusy) && sleep(ctx, dialAgain) { // the device is about to have a session of its own
-			if p := b.live.of(dev.Name); p != nil {
+			if p := b.liveSession(dev); p != nil {
 				return p, nil
 			}
 			continue
@@ -170,6 +168,18 @@ func (b *Bridge) reach(ctx context.Context, dev *Device) (*coap.Peer, error) {
 		}
 		return p, nil
 	}
+}
+
+// liveSession returns the newest session of dev; nil when it has none, or when that one's credential is not dev's any more.
+func (b *Bridge) liveSession(dev *Device) *coap.Peer {
+	p := b.live.of(dev.Name)
+	if p == nil {
+		return nil
+	}
+	if s, ok := p.Owner().(*session); !ok || !b.leadsTo(s.peer, dev) {
+		return nil
+	}
+	return p
 }
 
 // leadsTo reports whether an authenticated peer is dev.
