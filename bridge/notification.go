@@ -22,6 +22,9 @@ func (b *Bridge) takeNotification(dev *Device, cse *CSE, aei string, r *onem2m.R
 	status := onem2m.StatusOK
 	key := subscriptionKey{cse.Name, cse.relative(n.Subscription)}
 	w, making := b.watched(dev, cse, aei, key)
+	if dev.Profile != ProfilePlain && strings.HasPrefix(key.to, cse.Base+"/") && !strings.Contains(key.to, "/"+observePrefix) {
+		making = false // it tells its name, which is none of the bridge's
+	}
 	switch {
 	case w == nil && !making && dev.Profile != ProfilePlain && !strings.Contains(key.to, "/"+observePrefix):
 		return nil, false // of a subscription that the device made itself

@@ -373,6 +373,24 @@ func TestObserveVerification(t *testing.T) {
 	})
 }
 
+// TestObserveForDeviceMeanwhile: while an observation is made, a notification of a subscription of the device's own, which tells its
+// name, still reaches the device.
+func TestObserveForDeviceMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, Device{Name: "meter1"}, listens)
+		cse := newObservedCSE(f)
+		f.post("a", "1")
+		cse.before = func(r *onem2m.Request) {
+			if r.ResourceType == onem2m.TypeSubscription {
+				require.Equal(t, onem2m.StatusOK, f.tell(`{"nev":{"rep":{"m2m:cin":{"con":"x"}},"net":3},"sur":"cse-in/meter1/a/mine"}`))
+			}
+		}
+		require.NotNil(t, f.observe("a").observed)
+		require.Len(t, f.device.requests(), 1)
+	})
+}
+
 // TestObserveStale: a subscription of the bridge's own that nobody knows any more is removed with its first notification; one
 // of anybody else's isn't.
 func TestObserveStale(t *testing.T) {
