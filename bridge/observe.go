@@ -167,6 +167,7 @@ func (b *Bridge) register(o *observer, i reading, answer *coap.Message) {
 	ws.mu.Lock()
 	o.observation, o.format = observation, formatOf(i.media)
 	o.watch.catchUp = true
+	gone := !o.watch.made // its container was deleted between the look and this
 	var before *observer
 	for other := range o.watch.observers {
 		if other != o && other.observation == observation { // the same token registered again (RFC 7641, Section 4.1)
@@ -176,6 +177,10 @@ func (b *Bridge) register(o *observer, i reading, answer *coap.Message) {
 	ws.mu.Unlock()
 	if before != nil {
 		b.unobserve(before)
+	}
+	if gone {
+		b.end404(o)
+		return
 	}
 	b.tell(o.watch)
 }

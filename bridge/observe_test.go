@@ -391,6 +391,34 @@ func TestObserveForDeviceMeanwhile(t *testing.T) {
 	})
 }
 
+// TestObserveDeletedMeanwhile: whose container is deleted while it is registered, and with it the subscription, is told so; it would
+// wait for what nobody sends (RFC 7641, Section 4.2).
+func TestObserveDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, Device{Name: "meter1", AllowDelete: true}, listens)
+		cse := newObservedCSE(f)
+		f.post("a", "1")
+		reads := 0
+		f.layer.answers(func(ctx context.Context, r *onem2m.Request) (*onem2m.Response, error) {
+			resp, err := cse.answer(ctx, r)
+			if strings.HasSuffix(r.To, "/la") {
+				if reads++; reads == 2 { // after the subscription was made
+					f.bridge.endWhere(func(*watch) bool { return true })
+				}
+			}
+			return resp, err
+		})
+		s := f.observe("a")
+		synctest.Wait()
+		require.Len(t, s.told, 1)
+		require.Equal(t, coap.NotFound, (<-s.told).Code)
+		observers, watches := f.bridge.watches.size()
+		require.Zero(t, observers)
+		require.Zero(t, watches)
+	})
+}
+
 // TestObserveStale: a subscription of the bridge's own that nobody knows any more is removed with its first notification; one
 // of anybody else's isn't.
 func TestObserveStale(t *testing.T) {
