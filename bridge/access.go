@@ -99,6 +99,9 @@ func (i *invitation) urls() []string {
 // outgoing is j's request as it goes up: no URL in it is one that the device wrote and that the CSE would call (S42).
 func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) {
 	out := *j.request
+	if onem2m.MisreadJSON(out.Content, out.MediaType) { // in a NOTIFY as well, of which a nested From was judged (S41)
+		return nil, &refusedContent{RefusedMalformed}
+	}
 	if j.cse.Downlink == DownlinkListen && slices.ContainsFunc(out.Query, asksForPOA) {
 		return nil, &refusedContent{RefusedPOA}
 	}
@@ -110,9 +113,6 @@ func (b *Bridge) outgoing(ctx context.Context, j *job) (*onem2m.Request, error) 
 	}
 	if out.Operation != onem2m.Create && out.Operation != onem2m.Update || len(out.Content) == 0 {
 		return &out, nil
-	}
-	if onem2m.MisreadJSON(out.Content, out.MediaType) {
-		return nil, &refusedContent{RefusedMalformed}
 	}
 	if err := b.redirect(ctx, j, &out); err != nil {
 		return nil, err

@@ -168,9 +168,13 @@ func TestB04HiddenByComment(t *testing.T) {
 		_, resp := f.oneM2M(r)
 		require.Equal(t, onem2m.StatusBadRequest, resp.Status, content)
 	}
+	nested := instance("n", `{"m2m:rqp":{"a":"\\","f/**/r":"Cother","rqi":"1"}}`)
+	nested.Operation, nested.ResourceType = onem2m.Notify, 0
+	_, resp := f.oneM2M(nested)
+	require.Equal(t, onem2m.StatusBadRequest, resp.Status)
 	require.Empty(t, f.layer.requests())
 	content := `{"m2m:cin":{"con":"*/* of C:\\x"}}`
-	_, resp := f.oneM2M(instance("c", content))
+	_, resp = f.oneM2M(instance("c", content))
 	require.True(t, resp.Status.Success())
 	require.Equal(t, content, string(f.layer.requests()[0].Content))
 }
