@@ -300,7 +300,9 @@ func TestH03ChangeCipherSpec(t *testing.T) {
 			require.Equal(t, record.TypeChangeCipherSpec, change.Type)
 			require.Equal(t, uint16(1), finished.Epoch)
 
-			s.toServer(change) // too early: dropped
+			early := change
+			early.Seq = exchange[0].Seq - 1
+			s.toServer(early) // sent too early: it never counts
 			s.toServer(exchange...)
 			s.toServer(finished) // held: it needs one
 			requireUndone(t, s.server.m)
@@ -313,6 +315,13 @@ func TestH03ChangeCipherSpec(t *testing.T) {
 			s.toServer(exchange...)
 			s.toServer(change, change, finished)
 			s.requireAlive()
+
+			exchange, change, finished = start()
+			s.toServer(change, finished) // overtook the others (RFC 6347, Section 4.2.2)
+			requireUndone(t, s.server.m)
+			s.toServer(exchange[:len(exchange)-1]...)
+			requireUndone(t, s.server.m)
+			s.requireAlive(exchange[len(exchange)-1])
 
 			exchange, change, finished = start()
 			bad := change

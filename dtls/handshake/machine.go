@@ -109,6 +109,7 @@ type Machine struct {
 	deadline   time.Time
 
 	fragments fragments
+	early     uint64 // server: the greatest number of a ChangeCipherSpec that came before its time
 	held      []record.Record
 	heldClear int
 
@@ -210,6 +211,9 @@ func (m *Machine) Resume(j *Job, now time.Time) {
 		m.resumeClient(j, now)
 	default:
 		m.resumeServer(j, now)
+	}
+	if m.state == stateChangeCipherSpec && m.early > m.recordSeq { // it was sent after the message that was read last
+		m.state = stateFinished
 	}
 	j.keys, j.psk = secrets{}, nil
 	m.advance(now)

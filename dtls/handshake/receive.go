@@ -33,9 +33,10 @@ func (m *Machine) receiveClear(r record.Record, now time.Time) {
 	}
 }
 
-// changeCipherSpec is legal in one state (CVE-2014-0224). Elsewhere it is early, and comes again, or a repeat. But when its number
-// is the next after that of the record with ClientKeyExchange, then nothing got lost between them: the client skipped
-// CertificateVerify (CVE-2022-29222).
+// changeCipherSpec takes effect in one state (CVE-2014-0224). Its number is remembered where it may have overtaken the messages
+// before it, as a sealed record is held: it counts when they came. Without that a client, who gives up after a few flights, lost
+// each of those whose datagrams change their order. Elsewhere it is a repeat. But when its number is the next after that of the
+// record with ClientKeyExchange, then nothing got lost between them: the client skipped CertificateVerify (CVE-2022-29222).
 func (m *Machine) changeCipherSpec(r record.Record, now time.Time) {
 	switch {
 	case len(r.Payload) != 1 || r.Payload[0] != 1:
@@ -44,6 +45,8 @@ func (m *Machine) changeCipherSpec(r record.Record, now time.Time) {
 		m.replay(now)
 	case m.state == stateCertificateVerify && r.Seq == m.keySeq+1:
 		m.fail(failure(ReasonSignature, alertUnexpectedMessage, "there is no CertificateVerify"))
+	case m.state == stateClientCertificate || m.state == stateClientKeyExchange || m.state == stateCertificateVerify:
+		m.early = max(m.early, r.Seq)
 	}
 }
 
