@@ -437,6 +437,8 @@ func wrongKeys(t *testing.T, id uint16, identity, key string) (sizes []int, e *E
 	again := cut(s.client.Output(), 0)
 	note(again)
 	s.toServer(again...)
+	require.Nil(t, s.server.m.Output(), "the flight's Finished may be behind")
+	s.server.m.Tick(s.now.Add(finishedGrace))
 	alerts := cut(s.server.m.Output(), 0)
 	note(alerts)
 	_, err := s.server.m.Done()
@@ -486,6 +488,21 @@ func TestS5Forger(t *testing.T) {
 	s.requireAlive(flight[2])
 }
 
+// TestS5ForgerBetween: nor does who squeezes records in between a repeated ClientKeyExchange and its Finished.
+func TestS5ForgerBetween(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, suite(t, 0xd003))
+	flight := s.flight()
+	junk := record.Record{Type: record.TypeHandshake, Version: versionDTLS12, Epoch: 1, Payload: make([]byte, 40)}
+	s.toServer(junk, flight[0], flight[1]) // and Finished gets lost
+	for junk.Seq = 1; junk.Seq < 10; junk.Seq++ {
+		s.toServer(flight[0], junk)
+	}
+	s.server.m.Tick(s.now.Add(finishedGrace - 1))
+	require.Nil(t, s.server.m.Output())
+	s.requireAlive(flight[2])
+}
+
 // TestS5UnusableKeys: a key that can't be used fails as a wrong one does.
 func TestS5UnusableKeys(t *testing.T) {
 	t.Parallel()
@@ -497,6 +514,7 @@ func TestS5UnusableKeys(t *testing.T) {
 		requireUndone(t, s.server.m)
 		s.client.Tick(s.now.Add(time.Minute))
 		s.toServer(cut(s.client.Output(), 0)...)
+		s.server.m.Tick(s.now.Add(finishedGrace))
 		requireFailed(t, s.server.m, ReasonPSKFailed, alertDecryptError)
 	}
 }

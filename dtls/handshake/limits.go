@@ -16,6 +16,10 @@ const (
 	// hello had each answered with 1 to 4 KB.
 	minRepeat = 250 * time.Millisecond
 
+	// finishedGrace is how long a client's Finished may be behind the ClientKeyExchange of its flight when a record between them
+	// does not open: they leave together. Without it who sends two forged records at the right time ended a handshake.
+	finishedGrace = 500 * time.Millisecond
+
 	// maxHandshakeBytes and maxFragments bound what one handshake holds of its peer's fragments and early records at a time
 	// (S17): a flight with a chain of four certificates is 4 KB.
 	maxHandshakeBytes = 16 << 10

@@ -120,6 +120,7 @@ type Machine struct {
 	failedSeq      uint64 // of the last record in stateFinished that didn't open
 	failed         bool   // there was one
 	repeated       bool   // and then the peer repeated its flight (S5)
+	doomed         bool   // and then another one didn't open
 
 	job    *Job
 	handed bool // the job was handed out
@@ -158,9 +159,14 @@ func (m *Machine) resend(now time.Time) {
 
 func equal(a, b []byte) bool { return string(a) == string(b) }
 
-// Tick sends our last flight again when Deadline has passed, and doubles the time to the next.
+// Tick sends our last flight again when Deadline has passed, and doubles the time to the next, or ends the handshake of a peer
+// that has other keys.
 func (m *Machine) Tick(now time.Time) {
 	if d := m.Deadline(); d.IsZero() || now.Before(d) {
+		return
+	}
+	if m.doomed {
+		m.wrongKeys()
 		return
 	}
 	m.timeout = min(2*m.timeout, max(m.timers.Max, m.timers.First))

@@ -65,7 +65,7 @@ func (m *Machine) receiveSealed(r record.Record, now time.Time) {
 	r.Payload = bytes.Clone(r.Payload) // it is opened in place, and may be somebody else's
 	typ, plaintext, ok := m.reader.Open(r)
 	if !ok {
-		m.notOpened(r, now)
+		m.notOpened(r.Seq, now)
 		return
 	}
 	m.window.Mark(r.Seq)
@@ -78,19 +78,34 @@ func (m *Machine) receiveSealed(r record.Record, now time.Time) {
 }
 
 // notOpened is silent at first, for anybody may have sent the record. When the peer then repeats its flight, and its Finished
-// doesn't open again, it has other keys, and is told so (S5): a forger off the path can't copy its ClientKeyExchange.
-func (m *Machine) notOpened(r record.Record, now time.Time) {
+// doesn't open again, it has other keys, and is told so (S5): a forger off the path can't copy its ClientKeyExchange. He may squeeze
+// a record in behind it, so the Finished of that flight has finishedGrace to come.
+func (m *Machine) notOpened(seq uint64, now time.Time) {
 	switch {
-	case m.client:
+	case m.client || m.doomed:
 	case !m.repeated:
-		m.failed, m.failedSeq = true, max(m.failedSeq, r.Seq)
-	case r.Seq > m.failedSeq: // else a doubled datagram
-		reason := ReasonSignature
-		if m.suite.PSK {
-			reason = ReasonPSKFailed
-		}
-		m.fail(failure(reason, alertDecryptError, "the client's Finished doesn't open"))
+		m.failed, m.failedSeq = true, max(m.failedSeq, seq)
+	case seq > m.failedSeq: // else a doubled datagram
+		m.doomed, m.deadline = true, now.Add(finishedGrace)
 	}
+}
+
+// wrongKeys ends the handshake of a peer with other keys.
+func (m *Machine) wrongKeys() {
+	reason := ReasonSignature
+	if m.suite.PSK {
+		reason = ReasonPSKFailed
+	}
+	m.fail(failure(reason, alertDecryptError, "the client's Finished doesn't open"))
+}
+
+// Unproven reports whether the handshake, under way, looks as if the peer had another key: its Finished came and didn't open, or
+// as a client, that the server said all but what answers our Finished. Lost datagrams alone look so to a client only.
+func (m *Machine) Unproven() bool {
+	if m.client {
+		return m.state == stateChangeCipherSpec || m.state == stateFinished
+	}
+	return m.failed
 }
 
 // finished handles the plaintext of an authentic handshake record: it must be Finished, which no sane peer fragments.
