@@ -52,7 +52,7 @@ func (n *negotiation) outcome(err error) Outcome {
 		}
 	}
 	if errors.Is(err, errDeadline) {
-		if n.keyed { // everything but a Finished that opens
+		if n.keyed && n.machine != nil && n.machine.Unproven() {
 			return OutcomePSKFailed
 		}
 		return OutcomeTimeout
