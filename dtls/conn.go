@@ -60,9 +60,8 @@ type ciphers struct{ open, seal *record.Cipher }
 type lastFlight struct {
 	finished [finishedLength]byte
 	repeats  uint8
-	hello    [8]byte // of the random of the hello that began it
-	clear    uint32  // our next record number of epoch 0
-	until    uint32  // seconds of Endpoint.elapsed
+	clear    uint32 // our next record number of epoch 0
+	until    uint32 // seconds of Endpoint.elapsed
 }
 
 // finishedLength is that of a Finished message (RFC 5246, Section 7.4.9).
@@ -95,7 +94,7 @@ func (ep *Endpoint) newConn(n *negotiation, r *handshake.Result) *Conn {
 	}
 	if len(r.LastFinished) == finishedLength {
 		c.last = &lastFlight{
-			finished: [finishedLength]byte(r.LastFinished), hello: [8]byte(n.hello[:]), clear: uint32(r.ClearSeq),
+			finished: [finishedLength]byte(r.LastFinished), clear: uint32(r.ClearSeq),
 			until: seconds(now + finishedLifetime),
 		}
 	}
@@ -224,13 +223,6 @@ func (c *Conn) repeatLocked(plaintext []byte, now time.Duration) []byte {
 	flight := record.AppendClear(nil, record.TypeChangeCipherSpec, uint64(l.clear), []byte{1})
 	l.clear++
 	return c.sealLocked(flight, record.TypeHandshake, l.finished[:])
-}
-
-// madeBy reports whether the session was made by the ClientHello with this random, as far as it is remembered.
-func (c *Conn) madeBy(random [32]byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.last != nil && c.last.hello == [8]byte(random[:])
 }
 
 // sealLocked appends one record of ours.

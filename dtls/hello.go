@@ -38,8 +38,10 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 	}
 	pending := ep.pendingAt(p.from)
 	if pending != nil && pending.role == RoleClient && *h.Random == pending.hello {
-		if len(h.Cookie) > 0 { // the hello that began it, again
-			pending.receive(r, a.time)
+		// The hello that began it, again, or an older one. A newer one has a cookie of the next secret: the client was asked
+		// twice, and waits for the answer to its last hello.
+		if len(h.Cookie) > 0 && h.MessageSeq <= pending.first {
+			a.give(pending, r)
 			return
 		}
 	}
@@ -62,8 +64,8 @@ func (ep *Endpoint) hello(g *greeter, p *packet, r record.Record, a *arrival) {
 	switch {
 	case a.begun: // a flight has one; more would begin one handshake after the other
 		ep.count.drop(DropUnexpected)
-	case a.live != nil && a.live.madeBy(*h.Random): // a late copy of the hello that made this session
-		ep.count.drop(DropEpoch0OnLive)
+	case ep.isSpent(cookieOf(h.Cookie), a.now): // a late copy of the hello that made a session
+		ep.count.drop(DropReplay)
 	case ep.mirrored(*h.Random):
 		ep.count.handshakes[OutcomeMirrored].Add(1)
 	case pending != nil && pending.role == RoleServer && !pending.yields(h.Random):
@@ -90,7 +92,7 @@ func (ep *Endpoint) accept(p *packet, h handshake.Hello, seq uint64, a *arrival)
 		}
 	}
 	n := ep.newNegotiation(p.from, p.local, RoleClient)
-	n.hello, n.site = *h.Random, p.from.prefix()
+	n.hello, n.cookie, n.first, n.site = *h.Random, cookieOf(h.Cookie), h.MessageSeq, p.from.prefix()
 	if !ep.rates.allow(n.site, a.time) || !ep.admit(n) {
 		ep.count.handshakes[OutcomeLimit].Add(1)
 		return

@@ -63,6 +63,15 @@ const (
 	// maxFragmentMemory bounds what fragments of all handshakes hold, in bytes (S17).
 	maxFragmentMemory = 64 << 20
 
+	// maxFlightRecords is how many records of one datagram a handshake takes: a client's flight with certificates is five, and
+	// some fragments. Without it one spoofed datagram of empty records would spend the whole budget of a handshake under way.
+	maxFlightRecords = 16
+
+	// spentLifetime is how long a cookie that made a session is known at least: for as long as one is good. maxSpent bounds how
+	// many are, twice that number at 16 bytes each: 1,000 handshakes a second for a minute. Beyond it the oldest are forgotten.
+	spentLifetime = 60 * time.Second
+	maxSpent      = 1 << 15
+
 	// cidLength is that of our Connection IDs: 64 random bits can't be guessed (S27).
 	cidLength = 8
 

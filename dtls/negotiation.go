@@ -32,15 +32,17 @@ var (
 
 // negotiation is one handshake under way: a state machine, who it is with, and what was looked up for it.
 type negotiation struct {
-	ep    *Endpoint
-	at    pathKey
-	local localAddr
-	role  Role               // of the peer
-	hello [32]byte           // the random of its ClientHello; zero when we dial
-	site  [8]byte            // its source prefix
-	dial  *dialing           // who waits for it; where the peer began it, guarded by Endpoint.mu, and nil when nobody does
-	timer links[negotiation] // guarded by Endpoint.clock
-	cid   uint64             // ours, that the peer is offered
+	ep     *Endpoint
+	at     pathKey
+	local  localAddr
+	role   Role               // of the peer
+	hello  [32]byte           // the random of its ClientHello; zero when we dial
+	cookie cookie             // of that hello
+	first  uint16             // its message_seq
+	site   [8]byte            // its source prefix
+	dial   *dialing           // who waits for it; where the peer began it, guarded by Endpoint.mu, and nil when nobody does
+	timer  links[negotiation] // guarded by Endpoint.clock
+	cid    uint64             // ours, that the peer is offered
 
 	older, newer *negotiation // of all that peers began, by age; guarded by Endpoint.mu
 	held         bool         // it has a place among them; guarded by Endpoint.mu

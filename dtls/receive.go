@@ -13,6 +13,7 @@ type arrival struct {
 	live   *Conn         // at its address
 	short  bool          // it is no longer than a session's datagrams are
 	opened int           // records of it that a session tried to open
+	given  int           // records of it that a handshake took
 	asked  bool          // a ClientHello of it was asked for its cookie
 	begun  bool          // a ClientHello of it began a handshake
 }
@@ -73,7 +74,7 @@ func (ep *Endpoint) receiveClear(p *packet, r record.Record, a *arrival) {
 	pending := ep.pendingAt(p.from)
 	switch {
 	case pending != nil:
-		pending.receive(r, a.time)
+		a.give(pending, r)
 	case a.live != nil:
 		ep.count.drop(DropEpoch0OnLive)
 	default:
@@ -92,7 +93,7 @@ func (ep *Endpoint) receiveCID(p *packet, r record.Record, a *arrival) {
 		return
 	}
 	if pending := ep.pendingAt(p.from); pending != nil && pending.offered(r.CID) {
-		pending.receive(r, a.time)
+		a.give(pending, r)
 		return
 	}
 	ep.count.drop(DropUnknownCID)
@@ -110,7 +111,7 @@ func (ep *Endpoint) receiveSealed(p *packet, r record.Record, a *arrival) {
 			ep.count.drop(DropNoSession)
 			return
 		}
-		pending.receive(r, a.time)
+		a.give(pending, r)
 		return
 	}
 	if pending == nil {
@@ -121,8 +122,17 @@ func (ep *Endpoint) receiveSealed(p *packet, r record.Record, a *arrival) {
 	beside := r
 	beside.Payload = append([]byte(nil), r.Payload...)
 	if !ep.open(a.live, p, r, a) {
-		pending.receive(beside, a.time)
+		a.give(pending, beside)
 	}
+}
+
+// give gives a handshake one record.
+func (a *arrival) give(n *negotiation, r record.Record) {
+	if a.given++; a.given > maxFlightRecords {
+		n.ep.count.drop(DropHandshakeBudget)
+		return
+	}
+	n.receive(r, a.time)
 }
 
 // open gives a session one record. Each costs an attempt to open it, which S24 bounds for the life of a key: one datagram

@@ -66,7 +66,7 @@ const (
 	DropUnexpected                  // a known type or message that is not legal in this state (S15)
 	DropMalformed                   // cut off, an impossible length or version
 	DropTooLong                     // beyond what a session takes
-	DropReplay                      // inside the window and seen
+	DropReplay                      // inside the window and seen, or a ClientHello that made a session before
 	DropTooOld                      // older than the window
 	DropNotAuthentic                // did not open
 	DropNoSession                   // no session and no handshake at this address

@@ -18,6 +18,7 @@ type tables struct {
 	newest   *negotiation
 	held     int
 	sessions int
+	spent    spent
 	doomed   int // of them, that give way to others and are about to end
 }
 
@@ -189,6 +190,9 @@ func (ep *Endpoint) promote(c *Conn, n *negotiation, last [][]byte) bool {
 		return true
 	}
 	gone := ep.enterLocked(c)
+	if n.role == RoleClient {
+		ep.spent.add(n.cookie, ep.elapsed())
+	}
 	ep.count.handshakes[completed(c)].Add(1) // before it counts as under way no more
 	delete(ep.pending, n.at)
 	ep.running.Add(1)
