@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"coapbridge/dtls/record"
 	"coapbridge/internal/simnet"
 )
 
@@ -132,4 +133,39 @@ func TestDialWithPolicyTimeouts(t *testing.T) {
 		require.Equal(t, 5*time.Minute, took.Truncate(time.Second))
 		require.Equal(t, 6, hellos, "at 0, 20, 60, 120, 180, 240 s: 60 s is the longest wait (RFC 6347, Section 4.2.4.1)")
 	})
+}
+
+// A peer that isn't there is no peer with another key: who reads the log would give a device new keys that is only switched off.
+func TestDialSilence(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		all  bool // nothing of the server arrives; else only its last flight does not
+		want Outcome
+	}{
+		{"nobody answers", true, OutcomeTimeout},
+		{"nobody answers our Finished", false, OutcomePSKFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := &simnet.Net{}
+				n.Wire = func(p simnet.Packet) []simnet.Packet {
+					last := len(p.Data) > 0 && p.Data[0] == byte(record.TypeChangeCipherSpec)
+					if p.From.String() == serverAddr && (tt.all || last) {
+						return nil
+					}
+					return []simnet.Packet{p}
+				}
+				startOn(t, &Config{PSK: testPSK, Handler: newRecorder(true)}, n.Listen(serverAddr))
+				client, _ := startOn(t, &Config{PSK: testPSK, Handler: newRecorder(false)}, n.Listen(clientAddr))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				_, err := client.Dial(ctx, netip.MustParseAddrPort(serverAddr), PeerID{Kind: KindPSK, ID: testIdentity})
+				var failed *HandshakeError
+				require.ErrorAs(t, err, &failed)
+				require.Equal(t, tt.want, failed.Outcome)
+			})
+		})
+	}
 }

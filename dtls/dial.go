@@ -261,7 +261,6 @@ func (ep *Endpoint) connect(n *negotiation) {
 			n.cancel(errLookup)
 			return
 		}
-		n.keyed = true
 		n.mu.Unlock()
 		params.PSKIdentity = []byte(id.ID)
 	}

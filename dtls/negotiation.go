@@ -55,7 +55,7 @@ type negotiation struct {
 	expires time.Duration // when it has taken too long, as Endpoint.elapsed
 	bytes   int           // spent of the budget
 	records int
-	keyed   bool // the PSK was looked up
+	keyed   bool // the PSK is in use: the peer named its identity or, as a server, answered our hello
 
 	// What was found out for it.
 	peer       PeerID // claimed until the end
@@ -247,6 +247,9 @@ func (n *negotiation) yields(random *[32]byte) bool {
 // so that the handshake fails as one with a wrong key does (S5; RFC 4279, Section 2).
 func (n *negotiation) PSK(ctx context.Context, identity []byte, serverName string) []byte {
 	if n.role == RoleServer {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.keyed = true
 		return n.key // it was looked up before the hello
 	}
 	query := PSKQuery{

@@ -145,6 +145,8 @@ func (o Outcome) remedy() string {
 		return "a limit was reached; see Limits"
 	case OutcomeClock:
 		return "certificates wait until the clock is set"
+	case OutcomeCancelled, OutcomeSuperseded, OutcomeShutdown:
+		return "it was given up on this side, and nothing is wrong"
 	}
 	return "the handshake did not follow RFC 6347"
 }
