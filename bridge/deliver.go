@@ -64,6 +64,9 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 		}
 	}
 	out := b.carry(ctx, from, d, r, deadline)
+	if out.why != "" {
+		b.fault(d.dev, "request of a CSE not delivered", string(out.why))
+	}
 	b.downReplays.finish(e, out, time.Now())
 	return out.resp, out.err
 }
@@ -71,8 +74,9 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 // delivery is how a request to a device ended.
 type delivery struct {
 	resp *onem2m.Response
-	err  error // *onem2m.Error, or ErrNoAccess
-	kept bool  // the device may have executed it: a repeat must not be
+	err  error    // *onem2m.Error, or ErrNoAccess
+	kept bool     // the device may have executed it: a repeat must not be
+	why  Delivery // "": the device, or the bridge for it, answered
 }
 
 // destination finds whom from leads to. An unknown token, and one of another CSE, can't be told apart.
@@ -120,7 +124,12 @@ func (b *Bridge) undelivered(r *onem2m.Request, why Delivery, status onem2m.Stat
 
 // fails is undelivered for a request that was certainly not executed.
 func (b *Bridge) fails(r *onem2m.Request, why Delivery, status onem2m.StatusCode) delivery {
-	return delivery{resp: b.undelivered(r, why, status)}
+	return delivery{resp: b.undelivered(r, why, status), why: why}
+}
+
+// mayBeDone is fails for a request that the device may have executed.
+func (b *Bridge) mayBeDone(r *onem2m.Request, why Delivery, status onem2m.StatusCode) delivery {
+	return delivery{resp: b.undelivered(r, why, status), why: why, kept: true}
 }
 
 // carry delivers r in its turn, to whom from leads to then: a reload or an AE's end may have taken d's place meanwhile.
@@ -154,7 +163,7 @@ func (b *Bridge) carry(ctx context.Context, from Downstream, d destination, r *o
 	m, err := b.downMessage(d, r, deadline)
 	if err != nil {
 		b.stats.deliver(DeliveryMalformed)
-		return delivery{err: err}
+		return delivery{err: err, why: DeliveryMalformed}
 	}
 	peer := d.peer
 	if peer == nil {
@@ -173,7 +182,7 @@ func (b *Bridge) unreached(ctx context.Context, r *onem2m.Request, err error) de
 	case errors.Is(err, errNoSession):
 		return b.fails(r, DeliveryNoSession, onem2m.StatusTargetNotReachable)
 	case ctx.Err() != nil: // no handshake in time
-		return b.fails(r, DeliverySilent, onem2m.StatusRequestTimeout)
+		return b.fails(r, DeliveryNotDialled, onem2m.StatusRequestTimeout)
 	}
 	return b.fails(r, DeliveryNotDialled, onem2m.StatusTargetNotReachable)
 }
@@ -190,18 +199,18 @@ func (b *Bridge) exchange(ctx context.Context, d destination, peer *coap.Peer, r
 		return b.fails(r, DeliveryBusy, onem2m.StatusTargetNotReachable)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, coap.ErrTimeout):
 		b.suspect(d.dev, peer, began)
-		return delivery{resp: b.undelivered(r, DeliverySilent, onem2m.StatusRequestTimeout), kept: true}
+		return b.mayBeDone(r, DeliverySilent, onem2m.StatusRequestTimeout)
 	case errors.Is(err, coap.ErrClosed), errors.Is(err, coap.ErrShutdown), errors.Is(err, dtls.ErrClosed), errors.Is(err, dtls.ErrUnproven):
-		return delivery{resp: b.undelivered(r, DeliveryClosed, onem2m.StatusRequestTimeout), kept: true}
+		return b.mayBeDone(r, DeliveryClosed, onem2m.StatusRequestTimeout)
 	default:
-		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}
+		return b.mayBeDone(r, DeliveryBadAnswer, onem2m.StatusInternalServerError)
 	}
 	if _, hasFormat := answer.Options.Find(coap.ContentFormat); !hasFormat && answer.Code.Class() > 2 {
 		answer.Payload = nil // for people (RFC 7252, Section 5.5.2)
 	}
 	resp, err := onem2m.ResponseFromCoAP(answer, r, d.profile())
 	if err != nil || !b.mayAnswerAs(d, resp.From) {
-		return delivery{resp: b.undelivered(r, DeliveryBadAnswer, onem2m.StatusInternalServerError), kept: true}
+		return b.mayBeDone(r, DeliveryBadAnswer, onem2m.StatusInternalServerError)
 	}
 	if resp.ReleaseVersion == "" {
 		resp.ReleaseVersion = r.ReleaseVersion

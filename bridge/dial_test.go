@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,7 +191,10 @@ func TestB05DialStaleSession(t *testing.T) {
 func TestDeliverNobodyThere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := startNetwork(t, nil, reachableDevice())
+		var audit strings.Builder // of goroutines that do one request after the other
+		n := startNetwork(t, nil, reachableDevice(), func(c *Config) {
+			c.Log, c.Pseudonym = slog.New(slog.NewTextHandler(&audit, nil)), func(id dtls.PeerID) string { return "a-" + id.ID }
+		})
 		defer n.stop()
 		require.NoError(t, n.directory.Bind(psk("dev").ID, "in", "Cd", Access{Token: testToken}))
 		began := time.Now()
@@ -197,6 +202,9 @@ func TestDeliverNobodyThere(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, onem2m.StatusRequestTimeout, resp.Status)
 		require.Equal(t, defaultDownlinkTimeout, time.Since(began))
+		require.EqualValues(t, 1, n.bridge.Stats().Deliveries[DeliveryNotDialled], "which nothing was sent to")
+		require.Contains(t, audit.String(), `msg="request of a CSE not delivered" device=a-dev reason=dial_failed`)
+		require.NotContains(t, audit.String(), testToken)
 		n.station(deviceAddr.String())
 		resp, err = n.bridge.Deliver(t.Context(), fromCSE, notification("1", "{}"))
 		require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -180,6 +181,20 @@ func (b *Bridge) liveSession(dev *Device) *coap.Peer {
 		return nil
 	}
 	return p
+}
+
+// fault leaves one rate-limited line of what a device did not do in the log, as note does of what it asked for.
+func (b *Bridge) fault(dev *Device, event, reason string) {
+	if !b.audit.Allow() {
+		return
+	}
+	id := dev.DialID
+	if p := b.live.of(dev.Name); p != nil {
+		if s, ok := p.Owner().(*session); ok {
+			id = s.peer.ID
+		}
+	}
+	b.cfg.Log.Info(event, slog.String("device", b.cfg.Pseudonym(id)), slog.String("reason", reason))
 }
 
 // leadsTo reports whether an authenticated peer is dev.

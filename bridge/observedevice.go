@@ -150,7 +150,8 @@ func (r *relay) wanted() (*Device, bool) {
 // register asks the device to be told (RFC 7641, Section 3.1). It waits for the answer.
 func (r *relay) register(ctx context.Context) {
 	b := r.bridge
-	if _, ok := r.wanted(); !ok {
+	dev, ok := r.wanted()
+	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
@@ -168,12 +169,8 @@ func (r *relay) register(ctx context.Context) {
 	switch {
 	case errors.Is(err, coap.ErrClosed), errors.Is(err, coap.ErrShutdown):
 		return // the next session begins anew
-	case err != nil:
-		b.stats.observed(RelayFailed)
-		r.again()
-		return
-	case answer.Code.Class() != 2:
-		b.stats.observed(RelayFailed)
+	case err != nil, answer.Code.Class() != 2:
+		r.fault(dev, RelayFailed)
 		r.again()
 		return
 	}
@@ -186,7 +183,7 @@ func (r *relay) register(ctx context.Context) {
 	}
 	r.take(answer)
 	if observed == nil {
-		b.stats.observed(RelayUnobservable)
+		r.fault(dev, RelayUnobservable)
 		r.mu.Lock()
 		r.failures = maxRelayFailures // it may be observable after an update of its firmware, not soon
 		r.mu.Unlock()
@@ -194,6 +191,12 @@ func (r *relay) register(ctx context.Context) {
 		return
 	}
 	b.stats.observed(RelayStarted)
+}
+
+// fault counts and logs why there is no observation.
+func (r *relay) fault(dev *Device, why ObserveEvent) {
+	r.bridge.stats.observed(why)
+	r.bridge.fault(dev, "resource of a device not observed", string(why))
 }
 
 // again registers once more later, while the session lives.

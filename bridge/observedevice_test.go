@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -280,8 +282,15 @@ func TestObserveDeviceUnobservable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &sensor{state: "0", refuse: true}
-		f := observing(t, s, Device{Name: "meter1", Observe: []ObservedPath{{Path: "t"}, {Path: "missing"}, {Path: "../x"}, {Path: ""}}})
+		var audit strings.Builder
+		f := observing(t, s, Device{Name: "meter1", Observe: []ObservedPath{{Path: "t"}, {Path: "missing"}, {Path: "../x"}, {Path: ""}}},
+			func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&audit, nil)) })
 		time.Sleep(time.Hour)
+		synctest.Wait()
+		for _, why := range []ObserveEvent{RelayUnobservable, RelayFailed} {
+			require.EqualValues(t, f.bridge.Stats().Observed[why], strings.Count(audit.String(), "reason="+string(why)), "each is in the log")
+			require.NotZero(t, f.bridge.Stats().Observed[why])
+		}
 		require.InDelta(t, 6, float64(f.bridge.Stats().Observed[RelayUnobservable]), 1)
 		require.Less(t, s.count(), 30)
 		f.bridge.coap.ClosePeer(f.served)

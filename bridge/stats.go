@@ -55,7 +55,7 @@ const (
 	DeliveryBusy       Delivery = "busy"               // too many requests under way: 5103
 	DeliveryPlain      Delivery = "plain_device"       // the device doesn't speak oneM2M: 4005
 	DeliveryNoSession  Delivery = "no_session"         // no live session and no address: 5103
-	DeliveryNotDialled Delivery = "dial_failed"        // no handshake at the entry's address: 5103
+	DeliveryNotDialled Delivery = "dial_failed"        // no handshake at the entry's address: 5103, or 4008 where its time was up first
 	DeliveryWrongPeer  Delivery = "dialled_other_peer" // another device's credential at the entry's address: 5103
 	DeliverySilent     Delivery = "silent"             // no answer in time: 4008
 	DeliveryClosed     Delivery = "session_closed"     // the session ended before the answer: 4008
