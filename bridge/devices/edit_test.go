@@ -38,6 +38,7 @@ func TestAddKeepsTheRest(t *testing.T) {
 		Name: "true", Entity: true, Tenant: "t-1", CSE: "other", Profile: "onem2m", Credentials: []string{"psk", "certificate", "rawPublicKey"},
 		Identity: "grüß: #1", Fingerprint: strings.Repeat("ab", 32), SAN: "dns:a.example", RawKey: strings.Repeat("12", 32),
 		Originators: []string{"C*", `q"uo\te`}, Operations: []string{"create", "notify"}, Targets: []string{"cse-in/x"}, MaxPayload: 7,
+		ID: dtls.PeerID{Kind: dtls.KindPSK, ID: "grüß: #1"},
 	}, list[len(list)-1])
 	identity, up, err := PSKOf(file, "true")
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"coapbridge/bridge/devices/privatefile"
+	"coapbridge/dtls"
 )
 
 // Summary is what may be shown of a device: no key.
@@ -29,8 +30,11 @@ type Summary struct {
 	MaxPayload  int      `json:"maxPayload,omitempty"`
 	Address     string   `json:"address,omitempty"`
 	Actuator    bool     `json:"actuator,omitempty"`
-	Timing      string   `json:"timing,omitempty"` // "": default
-	Observe     []string `json:"observe,omitempty"`
+	Timing      string   `json:"timing,omitempty"`  // "": default
+	Observe     []string `json:"observe,omitempty"` // PATH or PATH=CONTAINER
+
+	// ID is as whom the log knows the device; its ID is "" where only the certificate that comes says so.
+	ID dtls.PeerID `json:"-"`
 }
 
 // List reads a devices file and returns what may be shown of each device, in the file's order. Faults are Problems.
@@ -58,12 +62,17 @@ func (e *Entry) summary() Summary {
 		Credentials: []string{}, OneKey: e.OneKey(), Originators: e.Originators, Targets: e.Targets, MaxPayload: e.MaxPayload,
 		RawKey: string(e.RawPublicKey),
 	}
+	s.ID = e.DialID()
 	s.Address, s.Actuator = e.Address.String(), e.Actuator
 	if e.Timing != 0 {
 		s.Timing = e.Timing.String()
 	}
 	for _, o := range e.Observe {
-		s.Observe = append(s.Observe, o.Path)
+		if o.Container == "" || o.Container == o.Path {
+			s.Observe = append(s.Observe, o.Path)
+			continue
+		}
+		s.Observe = append(s.Observe, o.Path+"="+o.Container)
 	}
 	for _, o := range e.Operations {
 		s.Operations = append(s.Operations, o.String())

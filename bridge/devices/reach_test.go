@@ -162,7 +162,7 @@ func TestReachIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "[2001:db8::7]:5684", list[0].Address)
 	require.Equal(t, "lan", list[0].Timing)
-	require.Equal(t, []string{"/a b/c", "/true"}, list[0].Observe)
+	require.Equal(t, []string{"/a b/c", "/true=x: y"}, list[0].Observe)
 	require.True(t, list[0].Actuator)
 
 	s, file := open(t, reachable, Options{})

@@ -7,6 +7,8 @@ import (
 
 	"coapbridge/bridge/devices"
 	"coapbridge/cmd/coap-bridge/config"
+	"coapbridge/cmd/coap-bridge/logging"
+	"coapbridge/cmd/coap-bridge/secret"
 )
 
 // newDeviceCommand returns "device" with its sub-commands.
@@ -49,6 +51,22 @@ func (d *deviceFile) find() (file string, cses []devices.CSE, err error) {
 		return d.devices, nil, nil
 	}
 	return config.DevicesFile(configPath(d.config), os.Environ())
+}
+
+// logNames returns what the log calls devices; nil where no configuration names a log key, or no bridge made it yet.
+func (d *deviceFile) logNames() *logging.Pseudonymizer {
+	if d.devices != "" {
+		return nil
+	}
+	key, err := secret.ReadFile(config.LogKeyFile(configPath(d.config), os.Environ()))
+	if err != nil {
+		return nil
+	}
+	names, err := logging.NewPseudonymizer(key)
+	if err != nil {
+		return nil
+	}
+	return names
 }
 
 // completeDevices completes the names of devices that are not among those given already.

@@ -60,6 +60,15 @@ func DevicesFile(path string, environ []string) (file string, cses []devices.CSE
 	return l.cfg.Devices, l.cfg.DeviceCSEs(), l.problems.Err()
 }
 
+// LogKeyFile returns the path of a configuration's log key, whatever else may be wrong with it; "" when it can't be read.
+func LogKeyFile(path string, environ []string) string {
+	l, problem := read(path, Options{Environ: environ})
+	if problem != nil {
+		return ""
+	}
+	return l.cfg.Log.KeyFile
+}
+
 // read decodes the file, applies the environment and the defaults.
 func read(path string, o Options) (*loader, *Problem) {
 	absolute, err := filepath.Abs(path)
