@@ -180,9 +180,11 @@ func TestExactlyOnceInLoss(t *testing.T) {
 		t.Logf("%d repeated, %d sessions, %d answered from memory, %d retransmissions, %d duplicates", repeated, sessions,
 			b.Stats().Repeated, b.CoAPStats().Retransmissions, b.CoAPStats().Duplicates)
 
+		waits, stop := context.WithTimeout(context.Background(), time.Minute)
+		defer stop()
+		_ = b.Shutdown(waits) // a device that left acknowledges nothing any more, so that it may take the whole minute
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		_ = b.Shutdown(ctx) // a device that left acknowledges nothing any more
 		require.NoError(t, gateway.Shutdown(ctx))
 		for _, p := range all {
 			_ = p.dtls.Shutdown(ctx)
