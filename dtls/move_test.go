@@ -97,9 +97,9 @@ func TestD10SessionFollowsItsDevice(t *testing.T) {
 	require.False(t, ok)
 }
 
-// D10, S28: a record that was captured and raced ahead takes the session to the attacker's address, where at most three times
+// D10, C08, S28: a record that was captured and raced ahead takes the session to the attacker's address, where at most three times
 // its bytes go; the next record of the device brings it back.
-func TestD10RacedRecordBuysThreeTimesItsBytes(t *testing.T) {
+func TestD10C08RacedRecordBuysThreeTimesItsBytes(t *testing.T) {
 	t.Parallel()
 	b, _, c := newMovingBench(t)
 	b.answers(t)

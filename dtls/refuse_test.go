@@ -127,7 +127,8 @@ func TestPSKDialRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknownIdentity)
 }
 
-func TestPlainCoAPIsCountedAndUnanswered(t *testing.T) {
+// C08 and S37: plain CoAP on the port gets nothing, which a forged source could be sent.
+func TestC08PlainCoAPIsCountedAndUnanswered(t *testing.T) {
 	t.Parallel()
 	ep, addr := start(t, &Config{PSK: testPSK, Handler: newRecorder(true)})
 	sock, err := net.Dial("udp4", addr.String())
