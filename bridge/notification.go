@@ -209,28 +209,29 @@ func (b *Bridge) removeStale(dev *Device, cse *CSE, aei string, key subscription
 
 // becomeReachable makes sure that w's AE can be sent notifications (TS-0001, 9.6.5: requestReachability, pointOfAccess). It is
 // told to the CSE with the first observation, once for each AE while the process runs: the AE may have been registered by an
-// older release, or for another URL of the bridge.
+// older release, for another URL of the bridge, or when its CSE was reached the other way.
 func (b *Bridge) becomeReachable(ctx context.Context, j *job, w *watch) error {
 	key := subscriptionKey{w.key.cse, w.from}
-	if w.cse.Downlink != DownlinkListen {
-		return nil
-	}
 	defer b.homes.lock(w.key.device)() // two tokens on their way at once would leave the CSE with one and the bindings with the other
 	if _, done := b.reachable.Load(key); done {
 		return nil
 	}
+	listens := w.cse.Downlink == DownlinkListen
+	ae := map[string]any{"rr": listens} // with rr false a CSE looks into the polling channel (TS-0001, 10.2.5.16)
 	access, bound := b.cfg.Directory.Access(w.key.cse, w.from)
-	if !bound || w.cse.POA == "" {
-		return errNoDownlink
-	}
-	if access.Token == "" {
-		access.Token = newToken()
+	if listens {
+		if !bound || w.cse.POA == "" {
+			return errNoDownlink
+		}
+		if access.Token == "" {
+			access.Token = newToken()
+		}
+		ae["poa"] = []string{w.cse.POA + "/" + access.Token}
 	}
 	r := plainRequest(onem2m.Update, w.from, w.aeAddress())
 	r.MediaType = jsonMedia
 	var err error
-	r.Content, err = json.Marshal(map[string]any{"m2m:ae": map[string]any{"rr": true, "poa": []string{w.cse.POA + "/" + access.Token}}})
-	if err != nil {
+	if r.Content, err = json.Marshal(map[string]any{"m2m:ae": ae}); err != nil {
 		return err
 	}
 	resp, err := b.cfg.ServiceLayer.Do(ctx, w.up, w.cse.upward(r))
@@ -240,8 +241,10 @@ func (b *Bridge) becomeReachable(ctx context.Context, j *job, w *watch) error {
 	case resp.Status != onem2m.StatusUpdated:
 		return &refusedByCSE{resp.Status}
 	}
-	if err := b.bindAE(j, w.from, access); err != nil {
-		return err
+	if listens {
+		if err := b.bindAE(j, w.from, access); err != nil {
+			return err
+		}
 	}
 	b.reachable.Store(key, true)
 	return nil

@@ -286,6 +286,28 @@ func TestB03ObserveReachableOnce(t *testing.T) {
 	require.Contains(t, cse.updates[0], access.Token)
 }
 
+// TestObserveReachableByPolls: an AE that its CSE knows a point of access of, from when it called the bridge, is told to be asked for.
+func TestObserveReachableByPolls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, Device{Name: "meter1"}, func(c *Config) {
+			cse := testCSE
+			cse.Downlink = DownlinkPoll
+			c.CSEs = []CSE{cse}
+		})
+		cse := newObservedCSE(f)
+		cse.resources["cse-in/meter1"] = &onem2m.Request{Content: []byte(`{"m2m:ae":{"aei":"Cmeter1"}}`)}
+		require.NoError(t, f.directory.Bind(psk("dev").ID, "in", "Cmeter1", Access{Token: testToken}))
+		f.post("a", "1")
+		f.post("b", "1")
+		require.NotNil(t, f.observe("a").observed)
+		require.NotNil(t, f.observe("b").observed)
+		require.Equal(t, []string{`{"m2m:ae":{"rr":false}}`}, cse.updates, "once")
+		access, _ := f.directory.Access("in", "Cmeter1")
+		require.Equal(t, testToken, access.Token, "it may be called again one day")
+	})
+}
+
 // TestObserveEnds: a lost session, a lost right and a deleted container end the observation, and with it the subscription
 // (S35, RFC 7641, Section 4.2).
 func TestObserveEnds(t *testing.T) {
