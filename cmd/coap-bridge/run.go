@@ -78,7 +78,11 @@ func runDaemon(ctx context.Context, file string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	o.Log.Info("serving", "listen", fmt.Sprint(d.Addresses()), "version", versionString())
+	serving := []any{"listen", fmt.Sprint(d.Addresses()), "version", versionString()}
+	if at := d.DownlinkAddresses(); len(at) > 0 {
+		serving = append(serving, "downlink", fmt.Sprint(at))
+	}
+	o.Log.Info("serving", serving...)
 	return serve(ctx, d, c.ShutdownGrace, o.Log)
 }
 

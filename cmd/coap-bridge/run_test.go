@@ -51,6 +51,7 @@ func TestRunSignals(t *testing.T) {
 	}
 	told("READY=1")
 	require.Contains(t, said(), `"serving"`)
+	require.NotContains(t, said(), `"downlink"`, "where no CSE can call")
 
 	reload := func() string {
 		before := len(said())
