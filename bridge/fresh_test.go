@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,7 +86,9 @@ func (s *rawSession) echo(m *coap.Message) []byte {
 func TestC03Actuator(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, Device{Name: "meter1", Actuator: true, AllowDelete: true})
+		var audit strings.Builder
+		f := start(t, Device{Name: "meter1", Actuator: true, AllowDelete: true},
+			func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&audit, nil)) })
 		newMemoryCSE(f)
 		stored := func() []string { return f.stored("cse-in/meter1/a") }
 		require.Equal(t, coap.Created, f.do(plain(coap.POST, "a", "0")).Code, "a client that knows Echo notices nothing")
@@ -124,6 +128,8 @@ func TestC03Actuator(t *testing.T) {
 		require.Equal(t, coap.Unauthorized, s.let(s.datagram(plain(coap.PUT, "a", "3"), value)).Code)
 		require.Equal(t, []string{"0", "1", "younger", "2"}, stored())
 		require.NotZero(t, f.bridge.Stats().Refusals[RefusedFreshness])
+		synctest.Wait()
+		require.Empty(t, audit.String(), "each change begins so: nothing for the log, and nothing of its limited rate")
 		for _, r := range f.layer.requests() {
 			require.Empty(t, r.VendorInformation, "Echo goes nowhere")
 		}

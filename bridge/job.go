@@ -180,11 +180,14 @@ func statusOf(err error) onem2m.StatusCode {
 // a packet being able to fill the disk.
 func (b *Bridge) note(s *session, why Refusal, err error) {
 	b.stats.refuse(why)
-	if !b.audit.Allow() {
+	level := slog.LevelInfo
+	if why == RefusedFreshness { // each change of an actuator begins so, and nobody is to blame
+		level = slog.LevelDebug
+	} else if !b.audit.Allow() {
 		return
 	}
 	device := slog.String("device", b.cfg.Pseudonym(s.peer.ID))
-	b.cfg.Log.Info("request refused", device, slog.String("reason", string(why)))
+	b.cfg.Log.Log(context.Background(), level, "request refused", device, slog.String("reason", string(why)))
 	if err != nil { // it may name the CSE's address
 		b.cfg.Log.Debug("request refused", device, slog.Any("err", err))
 	}
