@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"coapbridge/bridge"
 	"coapbridge/bridge/cse"
@@ -130,8 +131,14 @@ func (d *Daemon) serveDownlink() {
 	}
 }
 
-// stopDownlink takes no more requests of CSEs, and lets those under way end until ctx does.
+// stopDownlink takes no more requests of CSEs, and lets those under way end for half of the time that ctx leaves: the other half
+// is for the devices' requests and for the bridge's own, which a device that is silent must not take.
 func (d *Daemon) stopDownlink(ctx context.Context) error {
+	if end, limited := ctx.Deadline(); limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
 	ends := make(chan error, 2)
 	n := 0
 	if d.downlink != nil {

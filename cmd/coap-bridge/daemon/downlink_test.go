@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"coapbridge/bridge/cse/csetest"
 	"coapbridge/bridge/onem2m"
+	"coapbridge/coap"
 	"coapbridge/dtls"
 )
 
@@ -270,4 +273,28 @@ func TestDownlinkShutdown(t *testing.T) {
 		sent, _ := f.cse.Notifications()
 		return sent == 1
 	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// TestDownlinkShutdownHanging: a CSE's request to a device that says nothing takes not all of the time there is. The bridge still
+// ends its subscriptions, which would have the CSE notify nobody.
+func TestDownlinkShutdownHanging(t *testing.T) {
+	t.Parallel()
+	f := start(t, calls)
+	meter := connect(t, f.addr(), "meter1", meterKey)
+	require.Equal(t, coap.Changed, meter.exchange(plain(coap.PUT, "room", "1")).Code)
+	_, observed, err := meter.coap.Observe(t.Context(), meter.peer, plain(coap.GET, "room", ""), func(*coap.Message) {})
+	require.NoError(t, err)
+	require.NotNil(t, observed)
+	c := connect(t, f.addr(), "other", otherKey)
+	c.hold = make(chan struct{})
+	f.other(c)
+	f.post("1")
+	<-c.asked
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	require.ErrorIs(t, f.stop(ctx), context.DeadlineExceeded)
+	close(c.hold)
+	require.True(t, slices.ContainsFunc(f.cse.Requests(), func(r csetest.RecordedRequest) bool {
+		return r.Method == http.MethodDelete && strings.Contains(r.Target, "room")
+	}))
 }
