@@ -172,6 +172,9 @@ func TestPolling(t *testing.T) {
 	require.Empty(t, f.d.DownlinkAddresses())
 	c := connect(t, f.addr(), "other", otherKey)
 	f.other(c)
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(f.cse.Requests(), func(r csetest.RecordedRequest) bool { return strings.Contains(r.Target, "/pcu") })
+	}, 10*time.Second, 10*time.Millisecond, "before, a CSE has nowhere to put a notification")
 	for _, value := range []string{"21.5", "22.5", "23.5"} {
 		f.post(value)
 		c.told(value)
