@@ -21,6 +21,9 @@ type relays struct {
 	now map[relayKey]*relay
 	// calls are the devices that the bridge dials for their resources' sake, while they have no session.
 	calls map[string]*call
+	// visiting are the devices that are being asked, each with what it is to be asked next: one question to one device at a time, so
+	// that one which doesn't answer keeps none of the others waiting.
+	visiting map[string][]*relay
 }
 
 // relayKey is a resource of a device.
@@ -44,7 +47,8 @@ type relay struct {
 	device string
 	path   ObservedPath
 
-	mu       sync.Mutex // guards the following fields
+	mu       sync.Mutex         // guards the following fields
+	stop     context.CancelFunc // of the registration under way, or of one before
 	observed *coap.Observed
 	asking   bool            // for the first state, behind which
 	early    []*coap.Message // what the device tells meanwhile waits
@@ -67,7 +71,40 @@ func (b *Bridge) observeDevice(dev *Device, s *session, p *coap.Peer) {
 		if before := b.relays.enter(r); before != nil {
 			before.cancel()
 		}
-		b.visits.add(r.register)
+		b.visit(r)
+	}
+}
+
+// visit has r registered after what is to be asked of its device before. What an older session was to be asked for is dropped.
+func (b *Bridge) visit(r *relay) {
+	l := &b.relays
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.visiting == nil {
+		l.visiting = make(map[string][]*relay)
+	}
+	next, busy := l.visiting[r.device]
+	next = slices.DeleteFunc(next, func(other *relay) bool { return l.now[relayKey{r.device, other.path}] != other })
+	if busy || b.visits.add(func(ctx context.Context) { b.visitAll(ctx, r.device) }) {
+		l.visiting[r.device] = append(next, r)
+	}
+}
+
+// visitAll registers what is to be registered at a device.
+func (b *Bridge) visitAll(ctx context.Context, device string) {
+	l := &b.relays
+	for {
+		l.mu.Lock()
+		next := l.visiting[device]
+		if len(next) == 0 {
+			delete(l.visiting, device)
+			l.mu.Unlock()
+			return
+		}
+		r := next[0]
+		l.visiting[device] = next[1:]
+		l.mu.Unlock()
+		r.register(ctx)
 	}
 }
 
@@ -110,12 +147,15 @@ func (b *Bridge) endRelays(p *coap.Peer) {
 	}
 }
 
-// cancel ends the observation, when there is one.
+// cancel ends the observation, or the wait for one.
 func (r *relay) cancel() {
 	r.mu.Lock()
-	observed := r.observed
+	observed, stop := r.observed, r.stop
 	r.observed = nil
 	r.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
 	if observed != nil {
 		observed.Cancel()
 		r.bridge.stats.observed(RelayEnded)
@@ -150,12 +190,15 @@ func (r *relay) wanted() (*Device, bool) {
 // register asks the device to be told (RFC 7641, Section 3.1). It waits for the answer.
 func (r *relay) register(ctx context.Context) {
 	b := r.bridge
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	r.mu.Lock()
+	r.stop = cancel
+	r.mu.Unlock()
 	dev, ok := r.wanted()
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
 	m := &coap.Message{Code: coap.GET}
 	segments, _ := observedSegments(r.path.Path)
 	for _, s := range segments {
@@ -169,6 +212,8 @@ func (r *relay) register(ctx context.Context) {
 	switch {
 	case errors.Is(err, coap.ErrClosed), errors.Is(err, coap.ErrShutdown):
 		return // the next session begins anew
+	case err != nil && !r.bridge.relays.is(r): // and has begun
+		return
 	case err != nil, answer.Code.Class() != 2:
 		r.fault(dev, RelayFailed)
 		r.again()
@@ -206,7 +251,7 @@ func (r *relay) again() {
 	r.failures++
 	r.observed = nil
 	r.mu.Unlock()
-	r.bridge.visits.after(wait, r.register, func() {})
+	r.bridge.visits.after(wait, func(context.Context) { r.bridge.visit(r) }, func() {})
 }
 
 // asked takes what came behind the first state.

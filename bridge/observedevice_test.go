@@ -300,3 +300,37 @@ func TestObserveDeviceUnobservable(t *testing.T) {
 		require.Equal(t, asked, s.count(), "a session that is gone isn't asked")
 	})
 }
+
+// TestC07ObservedDeviceSilent: a device that doesn't answer, whatever number of its resources are to be observed, and on however many
+// sessions, keeps no other one waiting.
+func TestC07ObservedDeviceSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		silent := Device{Name: "silent"}
+		for i := range 2 * errandRunners {
+			silent.Observe = append(silent.Observe, ObservedPath{Path: fmt.Sprint("/r", i)})
+		}
+		f := start(t, silent)
+		f.mute.Store(true)
+		f.directory.change(psk("other").ID, func(d *Device) {
+			*d = Device{Name: "other", Observe: []ObservedPath{{Path: "/t"}}}
+		})
+		var conns []pipe
+		for range 100 {
+			conns = append(conns, pipe{make(chan []byte, 64)})
+			_, ok := f.bridge.open(conns[len(conns)-1], psk("dev"))
+			require.True(t, ok)
+		}
+		synctest.Wait()
+		f.bridge.relays.mu.Lock()
+		require.LessOrEqual(t, len(f.bridge.relays.visiting["silent"]), len(silent.Observe))
+		f.bridge.relays.mu.Unlock()
+		last := conns[len(conns)-1]
+		require.NotEmpty(t, last.to, "a session waits for none before it")
+		asked := pipe{make(chan []byte, 64)}
+		_, ok := f.bridge.open(asked, psk("other"))
+		require.True(t, ok)
+		synctest.Wait()
+		require.NotEmpty(t, asked.to)
+	})
+}
