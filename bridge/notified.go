@@ -59,10 +59,12 @@ func (b *Bridge) notified(ctx context.Context, j *job, list []string) ([]string,
 			if slices.Contains(j.dev.Bound, uri) {
 				uri = j.cse.spRelative(uri)
 			}
-		case b.ownAddress(j, uri):
-			uri, replaced = j.cse.spRelative(j.request.From), true
 		default:
-			return nil, &refusedContent{RefusedURL}
+			aei, own := b.ownAddress(j, uri)
+			if !own {
+				return nil, &refusedContent{RefusedURL}
+			}
+			uri, replaced = j.cse.spRelative(aei), true
 		}
 		to = append(to, uri)
 	}
@@ -90,18 +92,19 @@ func isIDRune(c rune) bool {
 	return unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("-._~@", c)
 }
 
-// ownAddress reports whether uri is one of the addresses that the device wrote into its own AEs, or lies below one.
-func (b *Bridge) ownAddress(j *job, uri string) bool {
-	for _, aei := range j.dev.Bound {
-		access, _ := b.cfg.Directory.Access(j.cse.Name, aei)
+// ownAddress returns the AE of the device's that has uri as one of its addresses, or one that uri lies below: the one that asks,
+// where several have it.
+func (b *Bridge) ownAddress(j *job, uri string) (aei string, ok bool) {
+	for _, bound := range j.dev.Bound {
+		access, _ := b.cfg.Directory.Access(j.cse.Name, bound)
 		for _, own := range access.POA {
 			rest, below := strings.CutPrefix(uri, strings.TrimSuffix(own, "/"))
-			if own != "" && below && (rest == "" || rest[0] == '/') {
-				return true
+			if own != "" && below && (rest == "" || rest[0] == '/') && (!ok || bound == j.request.From) {
+				aei, ok = bound, true
 			}
 		}
 	}
-	return false
+	return aei, ok
 }
 
 // namesOther reports whether id is, or begins with, an AE-ID of another device behind this bridge. A device that may speak as

@@ -201,6 +201,16 @@ func TestB04PolicyNamesOther(t *testing.T) {
 	require.True(t, b.namesOther(j, "cse-in/Cother/group/fopt"), "its members may be anybody")
 	require.True(t, b.namesOther(j, "Cother"), "an address that doesn't tell where it lies is nobody's permission")
 
+	two := notifiedDirectory()
+	two.bound["Cd2"], two.access["Cd2"] = psk("dev").ID, Access{POA: []string{"coap://10.0.0.1:5683/in", "coap://10.0.0.2"}}
+	of := &Bridge{cfg: Config{Directory: two}}
+	for uri, want := range map[string]string{"coap://10.0.0.2/x": "Cd2", "coap://10.0.0.1:5683/in": "Cd"} {
+		to, err := of.notified(t.Context(), &job{dev: &Device{Bound: []string{"Cd2", "Cd"}}, cse: &testCSE,
+			request: &onem2m.Request{From: "Cd"}}, []string{uri})
+		require.NoError(t, err)
+		require.Equal(t, []string{want}, to, "the AE whose address it is")
+	}
+
 	mn := testCSE
 	mn.As = "/mn-1"
 	j.cse, dev.Targets = &mn, nil
