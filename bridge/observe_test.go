@@ -308,6 +308,22 @@ func TestObserveReachableByPolls(t *testing.T) {
 	})
 }
 
+// TestObserveReachableAgain: an AE that was made anew is told to be reachable anew.
+func TestObserveReachableAgain(t *testing.T) {
+	t.Parallel()
+	f := start(t, Device{Name: "meter1"}, listens)
+	newObservedCSE(f)
+	f.post("a", "1")
+	at := subscriptionKey{"in", "Cmeter1"}
+	_, done := f.bridge.reachable.Load(at)
+	require.True(t, done, "its registration says so")
+	f.bridge.named.Store(address{"meter1", "in", "cse-in/meter1"}, "Cmeter1") // as a CSE that answers with the name
+	_, resp := f.oneM2M(&onem2m.Request{Operation: onem2m.Delete, To: "cse-in/meter1", From: "Cmeter1", RequestID: "2", ReleaseVersion: "3"})
+	require.Equal(t, onem2m.StatusDeleted, resp.Status)
+	_, done = f.bridge.reachable.Load(at)
+	require.False(t, done)
+}
+
 // TestObserveEnds: a lost session, a lost right and a deleted container end the observation, and with it the subscription
 // (S35, RFC 7641, Section 4.2).
 func TestObserveEnds(t *testing.T) {

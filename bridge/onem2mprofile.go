@@ -176,6 +176,7 @@ func (b *Bridge) follow(j *job, resp *onem2m.Response) error {
 	case r.Operation == onem2m.Delete && resp.Status == onem2m.StatusDeleted:
 		if aei, ok := b.deleted(j); ok {
 			b.forget(j.dev, j.cse, aei)
+			b.reachable.Delete(subscriptionKey{j.cse.Name, aei}) // the next one of the same ID may not be
 			return wrapBinding(b.cfg.Directory.Unbind(j.s.peer.ID, j.cse.Name, aei))
 		}
 	case accepted(resp.Status):
