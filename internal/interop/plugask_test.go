@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,8 +240,10 @@ func (s *script) off()          { s.r.stop() }
 
 // own is our client.
 type own struct {
+	t     *testing.T
 	side  *plugSide
 	conn  *dtls.Conn
+	to    netip.AddrPort    // the server itself
 	paths map[string]string // the server's names for the resources
 }
 
@@ -281,30 +284,42 @@ func (o *own) message(a ask) *coap.Message {
 	return m
 }
 
-// peer is the server, with the block size that the request asks for.
-func (o *own) peer(a ask) *coap.Peer {
+// sized is our client with a session of its own for requests that ask for a block size: a second coap.Peer on one session
+// would use Message IDs that the first one has used.
+func (o *own) sized(ctx context.Context, block int) (*own, error) {
 	profile := o.side.profile
-	_, _ = fmt.Sscan(a.args["block"], &profile.MaxBlock)
-	p := o.side.coap.NewPeer(tapped{o.conn, o.side.trace, true}, profile)
-	o.conn.SetOwner(p)
-	return p
+	profile.MaxBlock = block
+	side := startPlugSide(o.t, nil, profile)
+	side.trace = o.side.trace
+	conn, err := side.dtls.Dial(ctx, o.to, dtls.PeerID{Kind: dtls.KindPSK, ID: identity})
+	return &own{t: o.t, side: side, conn: conn, to: o.to, paths: o.paths}, err
 }
 
 func (o *own) ask(ctx context.Context, a ask) ([]byte, error) {
-	p, ok := o.conn.Owner().(*coap.Peer)
-	if _, other := a.args["block"]; other || !ok {
-		p = o.peer(a)
-		defer o.peer(ask{})
+	if size, ok := a.args["block"]; ok {
+		delete(a.args, "block")
+		var block int
+		_, err := fmt.Sscan(size, &block)
+		require.NoError(o.t, err)
+		other, err := o.sized(ctx, block)
+		if err != nil {
+			return nil, err
+		}
+		return other.ask(ctx, a)
 	}
-	answer, err := o.side.coap.Do(ctx, p, o.message(a))
+	answer, err := o.side.coap.Do(ctx, o.conn.Owner().(*coap.Peer), o.message(a))
 	if err != nil {
 		return nil, err
 	}
 	return answer.Payload, nil
 }
 
+// ping uses a Message ID that is far from those of the requests.
 func (o *own) ping(context.Context) error {
-	return tapped{o.conn, o.side.trace, true}.Send([]byte{0x40, 0, 0x12, 0x34})
+	packets := o.side.trace.so()
+	i := slices.IndexFunc(packets, func(p packet) bool { return p.up })
+	mid := packets[i].m.MessageID + 1<<15
+	return tapped{o.conn, o.side.trace, true}.Send([]byte{0x40, 0, byte(mid >> 8), byte(mid)})
 }
 
 func (o *own) observe(ctx context.Context, a ask) (watching, error) {

@@ -27,9 +27,9 @@ type plugSide struct {
 }
 
 // startPlugSide starts a server with the handler, or a client with nil.
-func startPlugSide(t *testing.T, h coap.Handler) *plugSide {
+func startPlugSide(t *testing.T, h coap.Handler, profile coap.Profile) *plugSide {
 	t.Helper()
-	s := &plugSide{trace: newTrace(), client: h == nil, profile: coap.Profile{AckTimeout: ackTimeout}}
+	s := &plugSide{trace: newTrace(), client: h == nil, profile: profile}
 	s.coap = coap.New(&coap.Config{
 		Handler: h, Limits: coap.Limits{AckDelay: ackDelay},
 		Understands: func(_ *coap.Peer, id coap.OptionID) bool { return id == coap.IfMatch || id == coap.IfNoneMatch },

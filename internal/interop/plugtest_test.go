@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"coapbridge/coap"
 	"coapbridge/dtls"
 )
 
@@ -180,7 +181,7 @@ func playAll(t *testing.T, lacking map[string]string, begin func(*testing.T) *pl
 func serve(t *testing.T, peer *plugPeer) *play {
 	t.Helper()
 	server := newPlugServer()
-	side := startPlugSide(t, server)
+	side := startPlugSide(t, server, coap.Profile{AckTimeout: ackTimeout})
 	t.Cleanup(server.wait.Wait) // before the side ends
 	lossy := startRelay(t, side.addr)
 	return &play{client: peer.client(t, lossy.addr, side.addr), trace: side.trace, server: server, lossy: lossy}
@@ -196,10 +197,10 @@ func dial(t *testing.T, peer *plugPeer) *play {
 	t.Cleanup(server.stop)
 	require.NoError(t, bound(ctx, server, at.Port()))
 	lossy := startRelay(t, at)
-	side := startPlugSide(t, nil)
+	side := startPlugSide(t, nil, coap.Profile{AckTimeout: ackTimeout})
 	conn, err := side.dtls.Dial(ctx, lossy.addr, dtls.PeerID{Kind: dtls.KindPSK, ID: identity})
 	require.NoError(t, err, "%s", server.said())
-	p := &play{t: t, ctx: ctx, client: &own{side: side, conn: conn, paths: peer.paths}, trace: side.trace, lossy: lossy}
+	p := &play{t: t, ctx: ctx, client: &own{t: t, side: side, conn: conn, to: at, paths: peer.paths}, trace: side.trace, lossy: lossy}
 	p.plain = len(peer.prepare) > 0
 	for _, text := range peer.prepare {
 		p.ask(text)
