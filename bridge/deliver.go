@@ -41,7 +41,7 @@ func (b *Bridge) Deliver(ctx context.Context, from Downstream, r *onem2m.Request
 		b.stats.deliver(DeliveryNoAccess)
 		return nil, ErrNoAccess
 	}
-	deadline, err := b.downDeadline(d.dev, r, now)
+	deadline, err := r.Deadline(now, now.Add(d.dev.Timing.patience(b.cfg.Limits.DownlinkTimeout)))
 	if err != nil {
 		b.stats.deliver(DeliveryMalformed)
 		return nil, err
@@ -98,22 +98,6 @@ func (b *Bridge) destination(from Downstream) (destination, bool) {
 		return destination{dev: pending.dev, cse: cse, aei: pending.aei, access: pending.access, peer: pending.peer}, true
 	}
 	return destination{}, false
-}
-
-// downDeadline is when dev's answer is of no use any more.
-func (b *Bridge) downDeadline(dev *Device, r *onem2m.Request, now time.Time) (time.Time, error) {
-	deadline := now.Add(dev.Timing.patience(b.cfg.Limits.DownlinkTimeout))
-	if r.RequestExpiration == "" {
-		return deadline, nil
-	}
-	at, err := onem2m.ParseTimestamp(r.RequestExpiration, now)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if at.Before(deadline) {
-		deadline = at
-	}
-	return deadline, nil
 }
 
 // undelivered is the answer to a request that the bridge ends itself.

@@ -53,19 +53,14 @@ func (j *job) coapProfile() onem2m.CoAPProfile {
 
 // expire brings the deadline forward to the Request Expiration Timestamp. One in the past is 4008 (TS-0004, 7.3.2.1).
 func (j *job) expire(now time.Time) (outcome, bool) {
-	if j.request.RequestExpiration == "" {
-		return outcome{}, true
-	}
-	at, err := onem2m.ParseTimestamp(j.request.RequestExpiration, now)
+	deadline, err := j.request.Deadline(now, j.deadline)
 	if err != nil {
 		return refusal(RefusedMalformed, onem2m.StatusBadRequest), false
 	}
-	if !at.After(now) {
+	if !deadline.After(now) {
 		return refusal(RefusedExpired, onem2m.StatusRequestTimeout), false
 	}
-	if at.Before(j.deadline) {
-		j.deadline = at
-	}
+	j.deadline = deadline
 	return outcome{}, true
 }
 

@@ -219,6 +219,11 @@ func (c *Client) Do(ctx context.Context, up bridge.Upstream, r *onem2m.Request) 
 	if e == nil {
 		return nil, &Error{CSE: up.CSE, Reason: ReasonUnknown, kind: bridge.ErrUnreachable}
 	}
+	return e.send(ctx, r, e.target.stats)
+}
+
+// send is Do on the connections of e. Without stats it is not counted.
+func (e *endpoint) send(ctx context.Context, r *onem2m.Request, s *stats) (*onem2m.Response, error) {
 	adapted := e.target.adapted(r)
 	h, err := adapted.HTTP(e.target.Binding)
 	if err != nil {
@@ -228,9 +233,13 @@ func (c *Client) Do(ctx context.Context, up bridge.Upstream, r *onem2m.Request) 
 		return nil, err
 	}
 	start := time.Now()
-	e.target.stats.begin()
+	if s != nil {
+		s.begin()
+	}
 	resp, f := e.do(ctx, start, h, adapted)
-	e.target.stats.end(time.Since(start), f, resp)
+	if s != nil {
+		s.end(time.Since(start), f, resp)
+	}
 	if f != nil {
 		return nil, f
 	}

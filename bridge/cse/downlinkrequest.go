@@ -92,15 +92,9 @@ func (d *Downlink) deliver(p *downPeer, token, target string, r *onem2m.Request)
 // within is the time for a request of a CSE: until its rqet, or for timeout where that is earlier.
 func within(parent context.Context, timeout time.Duration, r *onem2m.Request) (context.Context, context.CancelFunc, error) {
 	now := time.Now()
-	deadline := now.Add(timeout)
-	if r.RequestExpiration != "" {
-		at, err := onem2m.ParseTimestamp(r.RequestExpiration, now)
-		if err != nil {
-			return nil, nil, err
-		}
-		if at.Before(deadline) {
-			deadline = at
-		}
+	deadline, err := r.Deadline(now, now.Add(timeout))
+	if err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithDeadline(parent, deadline)
 	return ctx, cancel, nil

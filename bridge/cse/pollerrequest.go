@@ -69,20 +69,7 @@ func (c *polledCSE) poll(ctx context.Context, w *watch, timeout time.Duration) (
 
 // poll is Do on the connections that are kept for polls.
 func (c *Client) poll(ctx context.Context, up bridge.Upstream, r *onem2m.Request) (*onem2m.Response, error) {
-	e := c.polls[up]
-	adapted := e.target.adapted(r)
-	h, err := adapted.HTTP(e.target.Binding)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkRequest(h); err != nil {
-		return nil, err
-	}
-	resp, f := e.do(ctx, time.Now(), h, adapted)
-	if f != nil {
-		return nil, f
-	}
-	return resp, nil
+	return c.polls[up].send(ctx, r, nil)
 }
 
 func failedPoll(ctx context.Context, err error) PollOutcome {

@@ -1,6 +1,9 @@
 package onem2m
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // releaseVersions are the values of the Release Version Indicator (TS-0004, 6.3.4.2.60); "" is Release 1, which has none.
 func knownRelease(s string) bool {
@@ -14,6 +17,18 @@ func knownRelease(s string) bool {
 // nonBlocking reports whether the Response Type asks for an answer before the result (TS-0001, 8.2.2).
 func (r *Request) nonBlocking() bool {
 	return r.ResponseType == NonBlockingSynch || r.ResponseType == NonBlockingAsynch || r.ResponseType == FlexBlocking
+}
+
+// Deadline returns the earlier of latest and r's Request Expiration Timestamp, read at now. The error is an *Error with 4000.
+func (r *Request) Deadline(now, latest time.Time) (time.Time, error) {
+	if r.RequestExpiration == "" {
+		return latest, nil
+	}
+	at, err := ParseTimestamp(r.RequestExpiration, now)
+	if err != nil || at.After(latest) {
+		return latest, err
+	}
+	return at, nil
 }
 
 // check judges a primitive, whichever binding it came from or goes to.
