@@ -226,11 +226,11 @@ func (r *run) flood(ctx context.Context, b *bed) error {
 	return nil
 }
 
-// floodBeside measures devices while another process floods the server. That process yields to the server and the devices:
-// a flood comes from elsewhere, and what it takes of this machine's processors is nothing that a server could help.
+// floodBeside measures devices while another process floods the server. That process reads no answers: who forges addresses gets
+// none, and what it would take of this machine's processors is nothing that a server could help.
 func (r *run) floodBeside(ctx context.Context, b *bed, devices func() (*load.Result, error)) (*load.Result, error) {
 	lead := min(maxFloodLead, r.conf.FloodFor/2)
-	cmd := exec.CommandContext(ctx, r.place.bin("coap-load"), "flood", "--yield", "--quiet", "--json", "--target", b.server.target.String(),
+	cmd := exec.CommandContext(ctx, r.place.bin("coap-load"), "flood", "--blind", "--quiet", "--json", "--target", b.server.target.String(),
 		"-u", identities, "-k", r.place.key, "--rate", fmt.Sprint(r.conf.FloodRate), "--settle", "0s",
 		"--duration", (lead + r.conf.FloodFor + lead).String(), "--pid", strconv.Itoa(b.server.pid))
 	var out, log bytes.Buffer

@@ -21,11 +21,13 @@ type Storm struct {
 	Duration time.Duration
 	Devices  int           // that connect meanwhile, evenly over the time; 0 is none
 	Settle   time.Duration // after its end and before memory is read again
+	Blind    bool          // answers are not read, as who forges an address doesn't see them
 }
 
 // Flood is what became of forged ClientHellos.
 type Flood struct {
 	Sent     uint64          `json:"sent"`
+	Blind    bool            `json:"blind,omitempty"` // answers were not read, and what is said of them means nothing
 	Answered uint64          `json:"answered"` // by a HelloVerifyRequest, or by whatever an echo server sends
 	Others   uint64          `json:"others"`   // datagrams that are no HelloVerifyRequest
 	BytesOut uint64          `json:"bytes_out"`
@@ -52,9 +54,11 @@ func (l *Load) Flood(ctx context.Context, s Storm) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &flooding{fleet: own}
+	f := &flooding{fleet: own, result: Flood{Blind: s.Blind}}
 	var reading sync.WaitGroup
-	reading.Go(func() { own.Serve(context.Background(), f.answered) })
+	if !s.Blind {
+		reading.Go(func() { own.Serve(context.Background(), f.answered) })
+	}
 	defer reading.Wait()
 	defer own.Close()
 

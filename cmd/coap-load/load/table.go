@@ -55,11 +55,15 @@ func (r *Result) addSpecial(t *report.Table) {
 		}
 	}
 	if f := r.Flood; f != nil {
-		t.Add("answered", fmt.Sprintf("%d of %d: %.2f %%", f.Answered, f.Sent, 100*float64(f.Answered)/float64(max(f.Sent, 1))))
-		t.Add("other datagrams", fmt.Sprint(f.Others))
-		t.Add("bytes sent, received", fmt.Sprintf("%d, %d", f.BytesOut, f.BytesIn))
-		t.Add("server CPU an answer", report.Micros(f.PerReply))
-		t.Add("memory kept an answer", report.Bytes(f.Kept))
+		if f.Blind {
+			t.Add("answers", "not read")
+		} else {
+			t.Add("answered", fmt.Sprintf("%d of %d: %.2f %%", f.Answered, f.Sent, 100*float64(f.Answered)/float64(max(f.Sent, 1))))
+			t.Add("other datagrams", fmt.Sprint(f.Others))
+			t.Add("bytes sent, received", fmt.Sprintf("%d, %d", f.BytesOut, f.BytesIn))
+			t.Add("server CPU an answer", report.Micros(f.PerReply))
+			t.Add("memory kept an answer", report.Bytes(f.Kept))
+		}
 		if f.Devices.Count > 0 || f.Failed > 0 {
 			t.Add("devices that connected", fmt.Sprintf("%d, %d failed: %s", f.Devices.Count, f.Failed, f.Devices))
 		}
