@@ -28,8 +28,8 @@ type Storm struct {
 type Flood struct {
 	Sent     uint64          `json:"sent"`
 	Blind    bool            `json:"blind,omitempty"` // answers were not read, and what is said of them means nothing
-	Answered uint64          `json:"answered"` // by a HelloVerifyRequest, or by whatever an echo server sends
-	Others   uint64          `json:"others"`   // datagrams that are no HelloVerifyRequest
+	Answered uint64          `json:"answered"`        // by a HelloVerifyRequest, or by whatever an echo server sends
+	Others   uint64          `json:"others"`          // datagrams that are no HelloVerifyRequest
 	BytesOut uint64          `json:"bytes_out"`
 	BytesIn  uint64          `json:"bytes_in"`      // of all answers: more than BytesOut is amplification
 	PerHello time.Duration   `json:"per_hello_ns"`  // server CPU; with devices, theirs included
