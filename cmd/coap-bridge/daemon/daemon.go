@@ -78,7 +78,7 @@ func Start(o Options) (*Daemon, error) {
 	d.stopWatch = stop
 	d.serve("devices", func() error { return d.devices.Watch(watch, d.devicesChanged) })
 	d.serve("memory", func() error {
-		giveBack(watch)
+		keepMemory(watch)
 		return nil
 	})
 	return d, nil

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -15,20 +16,35 @@ const (
 	quietBytes = 256 << 10 // allocated within quietTime: less is no load
 )
 
-// giveBack runs until ctx ends.
-func giveBack(ctx context.Context) {
+// How much garbage there may be before it is collected is a size here, not Go's one fixed share of what lives (GOGC). With few
+// sessions a collection comes seldom, and each one is seen in the 99th percentile of the requests meanwhile. With very many it
+// comes early: what handshakes leave lies between the sessions that stay, and all of it stays resident. An operator's own GOGC
+// counts instead.
+const (
+	garbage                 = 32 << 20 // bytes
+	minPercent, maxPercent  = 50, 400  // of what lives
+	liveHeap, allocatedHeap = "/gc/heap/live:bytes", "/gc/heap/allocs:bytes"
+)
+
+// collectAt is the share of live bytes, in percent, that may be garbage.
+func collectAt(live uint64) int {
+	return int(min(max(100*garbage/max(live, 1), minPercent), maxPercent))
+}
+
+// keepMemory runs until ctx ends.
+func keepMemory(ctx context.Context) {
 	tick := time.NewTicker(quietTime)
 	defer tick.Stop()
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	_, chosen := os.LookupEnv("GOGC")
+	samples := []metrics.Sample{{Name: allocatedHeap}, {Name: liveHeap}}
 	var before uint64
-	done := false
+	done, percent := false, 0
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 		metrics.Read(samples)
+		if at := collectAt(samples[1].Value.Uint64()); !chosen && at != percent {
+			percent = at
+			debug.SetGCPercent(percent)
+		}
 		allocated := samples[0].Value.Uint64() - before
 		before += allocated
 		quiet := allocated < quietBytes
@@ -36,5 +52,10 @@ func giveBack(ctx context.Context) {
 			debug.FreeOSMemory()
 		}
 		done = quiet
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
