@@ -137,6 +137,23 @@ devices:
 	golden(t, "warnings", strings.ReplaceAll(s.Warnings().Error(), file, "devices.yaml"))
 }
 
+// TestManyWarnings: of very many warnings the first of each kind are told, and how many more there are.
+func TestManyWarnings(t *testing.T) {
+	t.Parallel()
+	var file strings.Builder
+	file.WriteString("version: 1\ndevices:\n")
+	for i := range maxWarnings + 3 {
+		fmt.Fprintf(&file, "  - name: d%d\n    psk: {identity: d%d, up: text:correct-horse-battery}\n", i, i)
+	}
+	fmt.Fprint(&file, "  - name: old\n    noExtendedMasterSecret: true\n    psk: {identity: old, up: \"hex:8f14e45fceea167a5a36dedd4bea2543\"}\n")
+	s, path := open(t, file.String(), Options{})
+	told := s.Warnings()
+	require.Len(t, told, 2*maxWarnings+1+2)
+	require.Contains(t, told[2*maxWarnings].Error(), "noExtendedMasterSecret")
+	require.Equal(t, path+": 2 more warnings with this remedy; give each device a key of its own", told[2*maxWarnings+1].Error())
+	require.Equal(t, path+": 3 more warnings with this remedy; use random bytes", told[2*maxWarnings+2].Error())
+}
+
 func TestRandomKeysAreNotWarnedOf(t *testing.T) {
 	t.Parallel()
 	for range 10_000 {

@@ -12,6 +12,8 @@ const (
 	maxObserve  = 16   // resources of one device that the bridge observes: each costs the device an entry in its list of observers
 	maxPatterns = 1024 // Originators or targets of one device; each request is compared with them
 
+	maxWarnings = 100 // of a kind that are told; the others are counted: of 100,000 devices with the same fault each would be a line
+
 	maxFile        = 256 << 20 // bytes of a devices file: some 800,000 devices
 	maxBindings    = 256 << 20 // bytes of a bindings file
 	maxBound       = 4096      // AE-IDs of one device: one that creates AEs without end must not fill the disk

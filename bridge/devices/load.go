@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"unicode/utf8"
@@ -74,10 +75,27 @@ func parse(path string, data []byte, cses []CSE, old cache) (items []*item, fres
 	problems, warnings = append(problems, x.problems...), append(warnings, x.warnings...)
 	problems.Sort()
 	warnings.Sort()
+	warnings = some(path, warnings)
 	if len(problems) > 0 {
 		return nil, nil, problems, warnings
 	}
 	return items, fresh, nil, warnings
+}
+
+// some are the first warnings of each kind, which is known by its remedy, and how many more there are.
+func some(path string, warnings strictyaml.Problems) (told strictyaml.Problems) {
+	more := map[string]int{}
+	for _, w := range warnings {
+		if more[w.Remedy]++; more[w.Remedy] <= maxWarnings {
+			told = append(told, w)
+		}
+	}
+	for _, remedy := range slices.Sorted(maps.Keys(more)) {
+		if n := more[remedy] - maxWarnings; n > 0 {
+			told = append(told, strictyaml.Problem{File: path, Message: fmt.Sprintf("%d more warnings with this remedy", n), Remedy: remedy})
+		}
+	}
+	return told
 }
 
 func readFile(path string) ([]byte, *strictyaml.Problem) {
