@@ -149,6 +149,8 @@ func (ep *Endpoint) complete(n *negotiation, r *handshake.Result, last [][]byte)
 		return
 	}
 	c := ep.newConn(n, r)
+	c.busy.Store(&ciphers{r.Open, r.Seal}) // it is going to be used
+	ep.keepBusy(c)
 	c.calls.Lock() // no record is delivered before HandleConn returned
 	if !ep.promote(c, n, last) {
 		ep.running.Go(func() {

@@ -67,18 +67,19 @@ type ClientParams struct {
 // ChangeCipherSpec of epoch 0 and LastFinished, sealed anew (RFC 6347, Section 4.2.4).
 type Result struct {
 	Suite        Suite
-	Read, Write  record.Key    // of epoch 1
-	LocalCID     []byte        // in the records that come; nil: none
-	RemoteCID    []byte        // in the records that we send; nil: none
-	NextSeq      uint64        // of our next record in epoch 1
-	Window       record.Window // of epoch 1; what came is marked
-	ClearSeq     uint64        // of our next record in epoch 0
-	LastFinished []byte        // server: plaintext of our Finished; nil for the client
-	Identity     string        // PSK identity: the client's; "" with certificates
-	Chain        [][]byte      // the peer's certificates in DER, leaf first; nil with PSK
-	ServerName   string        // SNI, "" for none
-	EMS          bool          // with extended master secret
-	Asked        bool          // client: the server asked for our certificate
+	Read, Write  record.Key     // of epoch 1
+	Open, Seal   *record.Cipher // of these keys; the caller's from now on
+	LocalCID     []byte         // in the records that come; nil: none
+	RemoteCID    []byte         // in the records that we send; nil: none
+	NextSeq      uint64         // of our next record in epoch 1
+	Window       record.Window  // of epoch 1; what came is marked
+	ClearSeq     uint64         // of our next record in epoch 0
+	LastFinished []byte         // server: plaintext of our Finished; nil for the client
+	Identity     string         // PSK identity: the client's; "" with certificates
+	Chain        [][]byte       // the peer's certificates in DER, leaf first; nil with PSK
+	ServerName   string         // SNI, "" for none
+	EMS          bool           // with extended master secret
+	Asked        bool           // client: the server asked for our certificate
 }
 
 // Reason is why a handshake failed. It is a closed set, fit for a counter's label.

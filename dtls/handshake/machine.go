@@ -298,7 +298,7 @@ func (m *Machine) chain() [][]byte {
 // succeed ends the handshake with its result.
 func (m *Machine) succeed() {
 	m.result = &Result{
-		Suite: m.suite, Read: m.read, Write: m.write, NextSeq: m.nextSeq, Window: m.window, ClearSeq: m.clearSeq,
+		Suite: m.suite, Read: m.read, Write: m.write, Open: m.reader, Seal: m.writer, NextSeq: m.nextSeq, Window: m.window, ClearSeq: m.clearSeq,
 		Identity: string(m.identity), Chain: m.chain(), ServerName: m.serverName, EMS: m.ems, Asked: m.asked,
 	}
 	if len(m.localCID) > 0 {
