@@ -21,7 +21,7 @@ const (
 // comes early: what handshakes leave lies between the sessions that stay, and all of it stays resident. An operator's own GOGC
 // counts instead.
 const (
-	garbage                 = 32 << 20 // bytes
+	garbage                 = 16 << 20 // bytes
 	minPercent, maxPercent  = 50, 400  // of what lives
 	liveHeap, allocatedHeap = "/gc/heap/live:bytes", "/gc/heap/allocs:bytes"
 )

@@ -14,7 +14,7 @@ func TestCollectAt(t *testing.T) {
 		live    uint64
 		percent int
 	}{
-		{0, 400}, {1, 400}, {8 * mib, 400}, {16 * mib, 200}, {32 * mib, 100}, {64 * mib, 50}, {1 << 40, 50},
+		{0, 400}, {1, 400}, {4 * mib, 400}, {8 * mib, 200}, {16 * mib, 100}, {32 * mib, 50}, {1 << 40, 50},
 	} {
 		require.Equal(t, tt.percent, collectAt(tt.live), "%d bytes live", tt.live)
 	}
