@@ -11,6 +11,7 @@ import (
 
 	"coapbridge/bridge"
 	"coapbridge/bridge/cse"
+	"coapbridge/bridge/cse/csetest"
 	"coapbridge/bridge/onem2m"
 )
 
@@ -91,7 +92,7 @@ func TestDoOperations(t *testing.T) {
 func TestCSEGoesAndComesBack(t *testing.T) {
 	t.Parallel()
 	p := newPKI(t)
-	peer, url := newCSE(t, p)
+	peer, url := newCSEAt(t, p, csetest.Loopback)
 	c := newClient(t, p, url, nil)
 	prepare(t, c)
 	for n := range 10 {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a request of a test may take when it isn't meant to fail by its deadline.
 const patience = 20 * time.Second
 
-// pki is a CA with a server on 127.0.0.1 and a client.
+// pki is a CA with a server on loopback and a client.
 type pki struct {
 	ca             *testpki.CA
 	server, client *testpki.Leaf
@@ -38,7 +38,7 @@ type pki struct {
 func newPKI(t testing.TB) pki {
 	t.Helper()
 	ca := testpki.NewCA(t, "test CA")
-	return pki{ca: ca, server: ca.Server(t, "127.0.0.1"), client: ca.Client(t)}
+	return pki{ca: ca, server: ca.Server(t, "127.0.0.1", csetest.Loopback), client: ca.Client(t)}
 }
 
 // serverTLS is what a CSE demands: mutual authentication.
@@ -64,9 +64,14 @@ func newClient(t testing.TB, p pki, url string, edit func(*cse.CSE)) *cse.Client
 // newCSE starts an in-memory CSE.
 func newCSE(t testing.TB, p pki) (*csetest.CSE, string) {
 	t.Helper()
+	return newCSEAt(t, p, "127.0.0.1")
+}
+
+func newCSEAt(t testing.TB, p pki, host string) (*csetest.CSE, string) {
+	t.Helper()
 	c := csetest.New(csetest.Config{Certificate: p.server.TLS(), ClientCAs: p.ca.Pool()})
 	t.Cleanup(c.Close)
-	url, err := c.Start("127.0.0.1:0")
+	url, err := c.Start(host + ":0")
 	require.NoError(t, err)
 	return c, url
 }

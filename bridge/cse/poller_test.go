@@ -241,7 +241,7 @@ func TestPollerBounds(t *testing.T) {
 func TestPollerGoneAndBack(t *testing.T) {
 	t.Parallel()
 	p := newPKI(t)
-	peer, url := newCSE(t, p)
+	peer, url := newCSEAt(t, p, csetest.Loopback)
 	c := newClient(t, p, url, func(conf *cse.CSE) { conf.PollTimeout = 50 * time.Millisecond })
 	register(t, c, "Cdev", "Cgone")
 	device := newPolled()

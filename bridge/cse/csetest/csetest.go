@@ -182,6 +182,10 @@ func (c *CSE) register(srv *http.Server) error {
 	return nil
 }
 
+// Loopback is an address for a CSE that stops and starts again on the same port: connections leave from 127.0.0.1, so that none
+// of them has that port meanwhile.
+const Loopback = "127.0.0.2"
+
 // Start listens on addr ("127.0.0.1:0" for any free port), serves in a goroutine of its own, and returns the URL.
 func (c *CSE) Start(addr string) (string, error) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)

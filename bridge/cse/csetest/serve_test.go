@@ -15,9 +15,9 @@ import (
 func TestServeMutualTLS(t *testing.T) {
 	t.Parallel()
 	ca := testpki.NewCA(t, "ca")
-	c := csetest.New(csetest.Config{Certificate: ca.Server(t, "127.0.0.1").TLS(), ClientCAs: ca.Pool()})
+	c := csetest.New(csetest.Config{Certificate: ca.Server(t, csetest.Loopback).TLS(), ClientCAs: ca.Pool()})
 	t.Cleanup(c.Close)
-	url, err := c.Start("127.0.0.1:0")
+	url, err := c.Start(csetest.Loopback + ":0")
 	require.NoError(t, err)
 	_, err = c.Start("127.0.0.1:0")
 	require.Error(t, err, "already serving")

@@ -345,7 +345,7 @@ func TestO01NothingLeaks(t *testing.T) {
 		"127.0.0.1:" + fmt.Sprint(c.conn.RemoteAddr().Port())} {
 		require.NotContains(t, everything, planted)
 	}
-	for _, planted := range []string{"meter1", f.cseAt, strings.TrimPrefix(f.cseAt, "127.0.0.1")} {
+	for _, planted := range []string{"meter1", f.cseAt, strings.TrimPrefix(f.cseAt, csetest.Loopback)} {
 		require.NotContains(t, f.log.String()+f.get("/metrics"), planted)
 	}
 }

@@ -75,9 +75,9 @@ func start(t *testing.T, edit ...func(f *fixture, text string) string) *fixture 
 	f := &fixture{t: t, dir: folder(t), ca: testpki.NewCA(t, "devices"), log: &safeBuffer{}}
 	cseCA := testpki.NewCA(t, "CSE")
 	f.cseCA = cseCA
-	f.cse = csetest.New(csetest.Config{Certificate: cseCA.Server(t, "127.0.0.1").TLS(), ClientCAs: cseCA.Pool(),
+	f.cse = csetest.New(csetest.Config{Certificate: cseCA.Server(t, csetest.Loopback).TLS(), ClientCAs: cseCA.Pool(),
 		NotifyCertificate: cseCA.Client(t, "urn:test:cse").TLS(), NotifyCAs: f.ca.Pool()})
-	url, err := f.cse.Start("127.0.0.1:0")
+	url, err := f.cse.Start(csetest.Loopback + ":0")
 	require.NoError(t, err)
 	t.Cleanup(f.cse.Close)
 	f.cseAt = strings.TrimPrefix(url, "https://")

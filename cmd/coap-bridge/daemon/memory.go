@@ -9,11 +9,13 @@ import (
 )
 
 // A gateway shares its memory with others, and Go keeps what a burst of handshakes took for a long time. So memory that is
-// free is given back when nothing has been allocated for a moment. That costs one garbage collection after each burst, and
-// nothing while the load goes on or the daemon is idle.
+// free is given back when nothing has been allocated for a moment, and again when sessions have dropped their ciphers, which they
+// keep for 8 s and some: nothing else would collect those. That costs two garbage collections after each burst, and nothing
+// while the load goes on or the daemon is idle.
 const (
 	quietTime  = 2 * time.Second
 	quietBytes = 256 << 10 // allocated within quietTime: less is no load
+	quietAgain = 7         // so many times
 )
 
 // How much garbage there may be before it is collected is a size here, not Go's one fixed share of what lives (GOGC). With few
@@ -38,7 +40,7 @@ func keepMemory(ctx context.Context) {
 	_, chosen := os.LookupEnv("GOGC")
 	samples := []metrics.Sample{{Name: allocatedHeap}, {Name: liveHeap}}
 	var before uint64
-	done, percent := false, 0
+	quiet, percent := 0, 0
 	for {
 		metrics.Read(samples)
 		if at := collectAt(samples[1].Value.Uint64()); !chosen && at != percent {
@@ -47,11 +49,12 @@ func keepMemory(ctx context.Context) {
 		}
 		allocated := samples[0].Value.Uint64() - before
 		before += allocated
-		quiet := allocated < quietBytes
-		if quiet && !done {
+		if quiet++; allocated >= quietBytes {
+			quiet = 0
+		}
+		if quiet == 1 || quiet == quietAgain {
 			debug.FreeOSMemory()
 		}
-		done = quiet
 		select {
 		case <-ctx.Done():
 			return
