@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -171,13 +172,18 @@ func TestDialsOpenSSL(t *testing.T) {
 	}
 }
 
-// freePort asks the system for a UDP port that is free now.
+// freePort finds a UDP port that is free now. It is below those that the system gives to sockets without one
+// (net.ipv4.ip_local_port_range), so that none of these has it meanwhile.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	sock, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = sock.Close() }()
-	addr, err := addrPort(sock.LocalAddr())
-	require.NoError(t, err)
-	return addr
+	for range 100 {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(10_000+rand.IntN(20_000)))
+		sock, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
+		if err == nil {
+			_ = sock.Close()
+			return addr
+		}
+	}
+	require.FailNow(t, "no free port")
+	return netip.AddrPort{}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -247,18 +248,24 @@ func (a *attempt) ask(ctx context.Context, b *bridge, conn *dtls.Conn) error {
 	return nil
 }
 
-// freePort asks the system for a UDP port that is free now, as is the one below it: libcoap's server listens on two.
+// freePort finds a UDP port that is free now, as is the one below it: libcoap's server listens on two. It is below those that
+// the system gives to sockets without one (net.ipv4.ip_local_port_range), so that none of these has it meanwhile.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for {
-		sock, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		require.NoError(t, err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		sock, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil {
+			continue
+		}
+		below, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port - 1})
 		addr := sock.LocalAddr().(*net.UDPAddr).AddrPort()
-		below, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(addr.Port()) - 1})
 		_ = sock.Close()
 		if err == nil {
 			_ = below.Close()
 			return addr
 		}
 	}
+	require.FailNow(t, "no free port")
+	return netip.AddrPort{}
 }

@@ -4,6 +4,8 @@ package request
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -18,12 +20,15 @@ import (
 	"coapbridge/cmd/coap-bridge/secret"
 )
 
-// freePorts returns a UDP port that is free together with the next one, on which libcoap's server listens for coaps.
+// freePorts returns a UDP port that is free together with the next one, on which libcoap's server listens for coaps. Both are
+// below those that the system gives to sockets without one (net.ipv4.ip_local_port_range), so that none of these has them meanwhile.
 func freePorts(t *testing.T, host string) uint16 {
 	t.Helper()
-	for range 50 {
-		first, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
-		require.NoError(t, err)
+	for range 100 {
+		first, err := net.ListenPacket("udp", net.JoinHostPort(host, fmt.Sprint(10_000+rand.IntN(20_000))))
+		if err != nil {
+			continue
+		}
 		at := first.LocalAddr().(*net.UDPAddr).AddrPort()
 		second, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.Addr(), at.Port()+1)))
 		require.NoError(t, first.Close())
