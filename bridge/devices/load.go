@@ -84,14 +84,14 @@ func parse(path string, data []byte, cses []CSE, old cache) (items []*item, fres
 
 // some are the first warnings of each kind, which is known by its remedy, and how many more there are.
 func some(path string, warnings strictyaml.Problems) (told strictyaml.Problems) {
-	more := map[string]int{}
+	seen := map[string]int{}
 	for _, w := range warnings {
-		if more[w.Remedy]++; more[w.Remedy] <= maxWarnings {
+		if seen[w.Remedy]++; seen[w.Remedy] <= maxWarnings {
 			told = append(told, w)
 		}
 	}
-	for _, remedy := range slices.Sorted(maps.Keys(more)) {
-		if n := more[remedy] - maxWarnings; n > 0 {
+	for _, remedy := range slices.Sorted(maps.Keys(seen)) {
+		if n := seen[remedy] - maxWarnings; n > 0 {
 			told = append(told, strictyaml.Problem{File: path, Message: fmt.Sprintf("%d more warnings with this remedy", n), Remedy: remedy})
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -316,9 +315,10 @@ func (o *own) ask(ctx context.Context, a ask) ([]byte, error) {
 
 // ping uses a Message ID that is far from those of the requests.
 func (o *own) ping(context.Context) error {
-	packets := o.side.trace.so()
-	i := slices.IndexFunc(packets, func(p packet) bool { return p.up })
-	mid := packets[i].m.MessageID + 1<<15
+	mid := uint16(1 << 15)
+	if packets := o.side.trace.so(); len(packets) > 0 { // the first is ours
+		mid += packets[0].m.MessageID
+	}
 	return tapped{o.conn, o.side.trace, true}.Send([]byte{0x40, 0, byte(mid >> 8), byte(mid)})
 }
 
